@@ -1,0 +1,62 @@
+# Everything a newcomer needs: `make demo`, `make test`. `make help` lists the rest.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-slow check format bench golden clean
+
+help:  ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
+
+demo: $(VENV)/.core  ## build the sample dump into a corpus, and say where it lies
+	@$(BIN)/sobert corpus demo-dump demo/dump > /dev/null
+	@$(BIN)/sobert corpus build datacards/demo/recipe.toml --dump demo/dump --store demo/store --workers 2
+	@printf '\nTry next:\n'
+	@printf '  %s\n' \
+	  'open the report (the .html above) in a browser' \
+	  '$(BIN)/sobert corpus sample demo --store demo/store' \
+	  '$(BIN)/sobert corpus show   demo --store demo/store' \
+	  '$(BIN)/sobert corpus verify demo --store demo/store'
+
+test: $(VENV)/.test  ## the tests, under ten minutes on two cores
+	@$(BIN)/pytest -m 'not slow and not gpu' --numprocesses 2 --dist loadfile
+
+test-slow: $(VENV)/.test  ## the tests that take longer
+	@$(BIN)/pytest -m 'slow and not gpu' --timeout 1800 --numprocesses 2
+
+check: $(VENV)/.test  ## format, lint, types
+	@$(BIN)/ruff format --check --quiet .
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/mypy
+
+format: $(VENV)/.test  ## format and fix what can be fixed
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+bench: $(VENV)/.test  ## speed and memory against named alternatives, into tests/bench/results
+	@$(BIN)/python tests/bench/run.py
+
+golden: $(VENV)/.test  ## write the golden files anew; say why in the commit
+	@$(BIN)/pytest -m 'not slow and not gpu' --update-golden
+
+clean:  ## remove what make made
+	rm -rf $(VENV) demo build *.egg-info
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "sobert needs Python 3.11 or newer: make PYTHON=python3.11 ...")'
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.core: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "installing into $(VENV) (a minute or two, once)"
+	@$(PIP) --editable .
+	@touch $@
+
+# torch first: the pinned release is the one with a CPU build.
+$(VENV)/.test: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "installing into $(VENV) with test packages (a few minutes, once)"
+	@$(PIP) torch
+	@$(PIP) --editable '.[train,test]'
+	@touch $@ $(VENV)/.core

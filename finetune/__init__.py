@@ -1,0 +1,1 @@
+"""Model and benchmark -> report. May import `pretrain`, `labeling` and `corpus`."""

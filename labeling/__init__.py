@@ -1,0 +1,1 @@
+"""Posts -> benchmark datasets and annotation. May import `corpus`."""

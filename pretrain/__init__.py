@@ -1,0 +1,1 @@
+"""Shards -> checkpoint -> Hugging Face model. May import `corpus`."""
