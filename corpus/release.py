@@ -1,0 +1,94 @@
+"""Stage 12, release: the folder that is published, complete in itself.
+
+    README.md                  the dataset card
+    report.html                the statistics as one page
+    statistics.json            the numbers of both
+    proof.json                 what the leakage proof compared and found
+    recipe.json                the recipe
+    data/<split>-….parquet     the dataset's own files, by hard link
+
+`datasets.load_dataset` loads the folder as it is, and compares the card's numbers with the files.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+from corpus.datacard import render_card
+from corpus.durable import write_json
+from corpus.engine import Engine
+from corpus.errors import IntegrityError
+from corpus.manifest import FileEntry, Json, Outcome
+from corpus.progress import Reporter
+from corpus.recipe import SPLITS, Recipe
+from corpus.report import render_report
+from corpus.statistics import STATISTICS, load_statistics
+from corpus.store import Artifact, Store, Work
+from corpus.tables import describe_file
+
+VERSION = 1
+PROOF = "proof.json"
+
+
+def build_release(
+    dataset: Artifact,
+    leakage: Artifact,
+    statistics: Artifact,
+    recipe: Recipe,
+    store: Store,
+    engine: Engine,
+    reporter: Reporter,
+) -> Artifact:
+    """Put together what is published."""
+
+    def make(work: Work) -> Outcome:
+        numbers, parquet = load_statistics(statistics), sum_files(dataset)
+        folder = work.folder
+        (folder / "README.md").write_text(render_card(recipe, numbers, parquet), "utf-8")
+        (folder / "report.html").write_text(render_report(recipe, numbers, parquet), "utf-8")
+        write_json(folder / "recipe.json", recipe.model_dump(mode="json"))
+        pages = [
+            describe_file(folder / name, name)
+            for name in ("README.md", "report.html", "recipe.json")
+        ]
+        linked = [
+            _link_file(folder, artifact, entry)
+            for artifact, prefix in ((dataset, "data/"), (leakage, PROOF), (statistics, STATISTICS))
+            for entry in artifact.files(prefix)
+        ]
+        return Outcome((*pages, *linked))
+
+    inputs = {"dataset": dataset, "leakage": leakage, "statistics": statistics}
+    return store.build("release", VERSION, recipe, inputs, make, engine, reporter)
+
+
+def sum_files(dataset: Artifact) -> Json:
+    """Return by split, where there is one, `num_files` and `num_bytes` of the published files."""
+    files = {split: dataset.files(f"data/{split}-") for split in SPLITS}
+    return {
+        split: {
+            "num_files": len(entries),
+            "num_bytes": sum(entry.num_bytes for entry in entries),
+        }
+        for split, entries in files.items()
+        if entries
+    }
+
+
+def _link_file(folder: Path, artifact: Artifact, entry: FileEntry) -> FileEntry:
+    """Give a file of an artifact a second name here, or copy it where that cannot be."""
+    source, path = artifact.path(entry.name), folder / entry.name
+    path.parent.mkdir(exist_ok=True)
+    path.unlink(missing_ok=True)
+    try:
+        os.link(source, path)
+    except OSError:  # not every file system has hard links
+        shutil.copyfile(source, path)
+        copy = describe_file(path, entry.name)
+        if copy.sha256 != entry.sha256:
+            raise IntegrityError(
+                f"{source} was changed since it was built; delete its folder and build again"
+            ) from None
+    return entry
