@@ -1,0 +1,148 @@
+"""The line: from dumps to shards. Every stage is called here, once, in order.
+
+Each stage reads the artifacts it is given and returns one; a stage whose recipe section and inputs
+were seen before returns the artifact that is there. Read the stage's own module for what it does.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from corpus.dataset import build_dataset
+from corpus.dedup import build_dedup
+from corpus.documents import build_documents
+from corpus.dump import DumpTable, build_dump, find_tables, missing_tables
+from corpus.engine import Engine, LocalEngine
+from corpus.ingest import build_rows
+from corpus.leakage import build_leakage
+from corpus.manifest import Json, Manifest
+from corpus.posts import build_posts
+from corpus.progress import Reporter
+from corpus.recipe import Recipe
+from corpus.release import build_release
+from corpus.shards import build_shards
+from corpus.splits import build_splits
+from corpus.statistics import build_statistics
+from corpus.store import Artifact, Store
+from corpus.tokenizer import build_tokenizer
+
+STAGES = (
+    "dump",
+    "rows",
+    "posts",
+    "documents",
+    "dedup",
+    "splits",
+    "dataset",
+    "leakage",
+    "tokenizer",
+    "shards",
+    "statistics",
+    "release",
+)
+
+
+# Whole store over XML read: 0.8 on iot with all its tables, 1.6 where Posts is all there is.
+DISK_BYTES_PER_XML_BYTE = 1.7
+
+
+def build_corpus(
+    recipe: Recipe, dumps: Sequence[str], *, store: Store, engine: Engine, reporter: Reporter
+) -> dict[str, Artifact]:
+    """Build a corpus and name the run after the recipe's card.
+
+    Args:
+        recipe: what to build.
+        dumps: folders, `.7z` archives, or `SITE=PATH`.
+        store: where artifacts lie; locked while this runs.
+        engine: where tasks run; the result does not depend on it.
+        reporter: what the person at the terminal sees.
+
+    Returns:
+        The artifact of each stage, in order.
+
+    Raises:
+        SobertError: one clear line; finished work is kept for the next run.
+    """
+    tables = find_tables(dumps)
+    for note in missing_tables(tables):
+        reporter.say(f"note: {note}")
+    with store.lock():
+        artifacts = run_line(recipe, tables, store, engine, reporter)
+        store.write_run(recipe.card.name, artifacts)
+        store.sweep()
+    return artifacts
+
+
+def run_line(
+    recipe: Recipe,
+    tables: Sequence[DumpTable],
+    store: Store,
+    engine: Engine,
+    reporter: Reporter,
+) -> dict[str, Artifact]:
+    """Call every stage, in order; return the artifact of each."""
+    at = (store, engine, reporter)
+    dump = build_dump(tables, *at)
+    rows = build_rows(dump, tables, *at)
+    posts = build_posts(rows, recipe.posts, *at)
+    documents = build_documents(posts, recipe.documents, *at)
+    # Stage 5, scrub, goes between: documents in, documents out.
+    dedup = build_dedup(documents, recipe.dedup, *at)
+    splits = build_splits(documents, dedup, posts, recipe, *at)
+    dataset = build_dataset(documents, dedup, splits, recipe.splits, *at)
+    leakage = build_leakage(dataset, posts, recipe, *at)
+    tokenizer = build_tokenizer(dataset, recipe.tokenizer, *at)
+    shards = build_shards(dataset, tokenizer, recipe.shards, *at)
+    made = [dump, rows, posts, documents, dedup, splits, dataset, leakage, tokenizer, shards]
+    statistics = build_statistics(dict(zip(STAGES, made, strict=False)), *at)
+    release = build_release(dataset, leakage, statistics, recipe, *at)
+    return dict(zip(STAGES, [*made, statistics, release], strict=True))
+
+
+def plan_build(recipe: Recipe, dumps: Sequence[str], *, store: Store) -> Json:
+    """Return what `build_corpus` would read, run and need, without running it.
+
+    Stages after the first that would run are `would run`, too: what they read is not known yet.
+    """
+    tables = find_tables(dumps)
+    states = dict.fromkeys(STAGES, "would run")
+    planning = _Planning(store.folder, states)
+    with suppress(_WouldRun):
+        run_line(recipe, tables, planning, LocalEngine(), Reporter(quiet=True))
+    num_bytes = sum(table.num_bytes for table in tables)
+    there = next(path for path in [store.folder, *store.folder.absolute().parents] if path.exists())
+    return {
+        "tables": [
+            {"site": table.site, "table": table.table, "num_bytes": table.num_bytes}
+            for table in tables
+        ],
+        "notes": missing_tables(tables),
+        "stages": states,
+        "disk_bytes": int(num_bytes * DISK_BYTES_PER_XML_BYTE),
+        "free_bytes": shutil.disk_usage(there).free,
+    }
+
+
+class _WouldRun(Exception):
+    """The first stage that is not built yet was reached."""
+
+
+class _Planning(Store):
+    """A store that finds what is built and stops at the first stage that is not."""
+
+    def __init__(self, folder: Path, states: dict[str, str]) -> None:
+        super().__init__(folder)
+        self._states = states
+
+    def make(self, planned: Manifest, *_: object) -> Artifact:
+        raise _WouldRun
+
+    def built(self, planned: Manifest) -> Artifact | None:
+        artifact = super().built(planned)
+        if artifact:
+            self._states[planned.stage] = "as before"
+        return artifact
