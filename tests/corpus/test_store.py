@@ -429,8 +429,9 @@ def test_what_no_task_names_does_not_get_into_the_artifact(
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text("left over")
     (folder / "link").symlink_to(folder.parent)
-    build(store, log)
+    artifact = build(store, log)
     assert read_tree(store.folder) == wanted
+    assert not (artifact.folder / "link").is_symlink() and not (artifact.folder / "x").exists()
 
 
 def test_a_folder_that_someone_began_to_delete_is_made_anew(
