@@ -58,5 +58,5 @@ $(VENV)/.core: pyproject.toml constraints.txt | $(BIN)/python
 $(VENV)/.test: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "installing into $(VENV) with test packages (a few minutes, once)"
 	@$(PIP) torch
-	@$(PIP) --editable '.[train,test]'
+	@$(PIP) --editable '.[train,annotate,test]'
 	@touch $@ $(VENV)/.core

@@ -19,7 +19,7 @@ import yaml
 
 from corpus.dataset import DATASET_SCHEMA
 from corpus.manifest import Json
-from corpus.recipe import Recipe
+from corpus.recipe import Recipe, Section
 from corpus.rendering import describe, load_template
 
 MAX_SITES, MAX_LIST = 20, 12
@@ -85,7 +85,7 @@ def render_card(recipe: Recipe, statistics: Json, parquet: Json) -> str:
     )
 
 
-def format_toml(recipe: Recipe) -> str:
+def format_toml(recipe: Section) -> str:
     """Write a recipe as the TOML file that it could have been read from, long lists cut.
 
     >>> card = {"name": "x", "title": "X", "summary": ""}
@@ -121,7 +121,7 @@ def _feature(kind: pa.DataType) -> Json:
     if pa.types.is_list(kind):
         inner = _feature(kind.value_type)
         return {"list": inner.get("dtype") or inner["struct"]}
-    return {"dtype": str(kind)}
+    return {"dtype": "float64" if pa.types.is_float64(kind) else str(kind)}
 
 
 def _front_matter(recipe: Recipe, statistics: Json, parquet: Json) -> str:
@@ -133,7 +133,7 @@ def _front_matter(recipe: Recipe, statistics: Json, parquet: Json) -> str:
         "license": "cc-by-sa-4.0",
         "language": languages,
         "pretty_name": recipe.card.title,
-        "size_categories": [_size_category(statistics["totals"]["documents"])],
+        "size_categories": [size_category(statistics["totals"]["documents"])],
         "task_categories": ["fill-mask"],
         "annotations_creators": ["no-annotation"],
         "language_creators": ["found"],
@@ -159,7 +159,12 @@ def _describe_dataset(statistics: Json, parquet: Json) -> Json:
     }
 
 
-def _size_category(num_documents: int) -> str:
+def size_category(num_documents: int) -> str:
+    """Return the Hub's class of size.
+
+    >>> size_category(999), size_category(60_000)
+    ('n<1K', '10K<n<100K')
+    """
     place = max(0, len(str(num_documents)) - 3)
     return f"{SIZES[place - 1]}<n<{SIZES[place]}" if place else f"n<{SIZES[0]}"
 
@@ -168,21 +173,21 @@ def _iter_columns() -> Iterator[Json]:
     for field in DATASET_SCHEMA:
         yield {
             "name": field.name,
-            "type": _type_name(field.type),
+            "type": name_type(field.type),
             "meaning": MEANING_BY_COLUMN[field.name],
         }
 
 
-def _type_name(kind: pa.DataType) -> str:
+def name_type(kind: pa.DataType) -> str:
     """Name a type as a reader of the card would.
 
-    >>> _type_name(DATASET_SCHEMA.field("links").type)
+    >>> name_type(DATASET_SCHEMA.field("links").type)
     'list of (start int32, end int32, target string)'
     """
     if pa.types.is_list(kind):
-        return f"list of {_type_name(kind.value_type)}"
+        return f"list of {name_type(kind.value_type)}"
     if pa.types.is_struct(kind):
-        return f"({', '.join(f'{field.name} {_type_name(field.type)}' for field in kind)})"
+        return f"({', '.join(f'{field.name} {name_type(field.type)}' for field in kind)})"
     return "UTC time (ms)" if pa.types.is_timestamp(kind) else str(kind)
 
 

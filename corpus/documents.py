@@ -25,13 +25,12 @@ from corpus.description import COMMENT_SCHEMA, describe_comments, describe_posts
 from corpus.engine import Engine
 from corpus.layout import Layout, lay_out
 from corpus.manifest import FileEntry, Flow, Outcome, merge_outcomes
-from corpus.posts import POSTS_SCHEMA, load_user_names
+from corpus.posts import has_table, load_user_names, read_partition
 from corpus.progress import Reporter
 from corpus.recipe import DocumentsSection
-from corpus.rows import SCHEMAS
 from corpus.selection import reject_comments, reject_posts
 from corpus.store import Artifact, Store, Task, Work
-from corpus.tables import TableWriter, read_table, write_table
+from corpus.tables import TableWriter, write_table
 
 VERSION = 1
 # Rows in memory as Python objects. A partition of 73,000 documents peaks at 590 MB with 5,000 and
@@ -174,29 +173,21 @@ def _make_documents(folder: Path, partition: Partition) -> Outcome:
 
 
 def _read_rows(partition: Partition) -> Rows:
-    posts = _read(partition, "posts", POSTS_SCHEMA)
-    comments = _read(partition, "comments", SCHEMAS["Comments"])
+    def read(table: str, columns: Sequence[str] | None = None) -> pa.Table:
+        return read_partition(partition.posts, table, partition.site, partition.name, columns)
+
+    posts, comments = read("Posts"), read("Comments")
     places = pc.fill_null(pc.index_in(comments["post_id"], posts["id"]), -1)
     comments = comments.append_column("place", places.cast(pa.int64()))
     order = [("place", "ascending"), ("created_at", "ascending"), ("id", "ascending")]
-    has_history = (partition.posts / "history" / partition.site).is_dir()
-    history = _read(partition, "history", SCHEMAS["PostHistory"], REVISION_COLUMNS)
+    has_history = has_table(partition.posts, "PostHistory", partition.site)
     return Rows(
         posts,
         comments.take(pc.sort_indices(comments, order)),
-        _read(partition, "links", SCHEMAS["PostLinks"]),
-        history if has_history else None,
+        read("PostLinks"),
+        read("PostHistory", REVISION_COLUMNS) if has_history else None,
         UserNames(*load_user_names(partition.posts, partition.site)),
     )
-
-
-def _read(
-    partition: Partition, folder: str, schema: pa.Schema, columns: Sequence[str] | None = None
-) -> pa.Table:
-    path = partition.posts / folder / partition.site / partition.name
-    if path.is_file():
-        return read_table(path, columns)
-    return schema.empty_table().select(columns or schema.names)
 
 
 def _write_documents(folder: Path, partition: Partition, rows: Rows, is_wanted: Array) -> Written:

@@ -6,6 +6,7 @@
     |   |-- MalformedXml        a table is not whole, or not what dumps are made of
     |   |   `-- DoctypeRefused  a table declares a DOCTYPE; refused before it is parsed
     |   `-- BadArchive          a 7z is broken, encrypted, or expands too far
+    |-- SourceError             a published benchmark file is not what it should be
     |-- StoreError              the store is in use, or does not hold what was asked for
     |-- BadValue                an argument of a function is out of its range
     |-- MissingPackage          a feature needs an extra that is not installed
@@ -44,6 +45,10 @@ class DoctypeRefused(MalformedXml):
 
 class BadArchive(DumpError):
     """A 7z archive is broken, encrypted, or expands beyond its limit."""
+
+
+class SourceError(SobertError):
+    """A published benchmark file is broken or not of its kind; names line and column."""
 
 
 class StoreError(SobertError):

@@ -67,7 +67,7 @@ def sample_documents(
         raise BadValue(f"--num is {num_documents}; it must be at least 1")
     if seed < 0:
         raise BadValue(f"--seed is {seed}; it must be at least 0")
-    dataset = store.read_run(name)["dataset"]
+    dataset = _read_corpus(store, name)["dataset"]
     entries = dataset.files("data/")
     ends = np.cumsum([entry.num_rows for entry in entries], dtype="i8")
     total = sum(entry.num_rows for entry in entries)
@@ -87,7 +87,7 @@ def diff_runs(store: Store, old: str, new: str) -> Json:
         `documents` counts documents: added, removed, same, changed (of which: changed_<column>,
         moved_<split>_to_<split>; one document may be in several). The last are there if not 0.
     """
-    before, after = store.read_run(old), store.read_run(new)
+    before, after = _read_corpus(store, old), _read_corpus(store, new)
     stages = {
         stage: "same" if before[stage].manifest.id == after[stage].manifest.id else "differs"
         for stage in after
@@ -115,17 +115,23 @@ def verify_run(store: Store, name: str, reporter: Reporter) -> Json:
         for artifact in artifacts.values():
             artifact.manifest.check_conserved()
             verify_artifact(artifact)
-    check_proof(artifacts["leakage"])
+    if "leakage" in artifacts:
+        check_proof(artifacts["leakage"])
     num_files = sum(len(one.files()) for one in artifacts.values())
     return {"name": name, "stages": len(artifacts), "files": num_files, "bytes": total}
 
 
 def release_report(store: Store, name: str) -> str:
     """Return the statistics report of a build, one self-contained HTML page."""
-    artifacts = store.read_run(name)
-    if "release" not in artifacts:
-        raise StoreError(f"build {name!r} has no release; run the build again")
+    artifacts = _read_corpus(store, name)
     return artifacts["release"].path("report.html").read_text("utf-8")
+
+
+def _read_corpus(store: Store, name: str) -> dict[str, Artifact]:
+    artifacts = store.read_run(name)
+    if "dataset" not in artifacts:
+        raise StoreError(f"{name!r} is a benchmark, not a corpus; its folder has a card to read")
+    return artifacts
 
 
 def _read_row(dataset: Artifact, entry: FileEntry, place: int) -> Row:

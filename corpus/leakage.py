@@ -121,7 +121,7 @@ def _check_texts(work: Work, dataset: Artifact, recipe: Recipe) -> list[Json]:
     evaluated = [*validation, *list_sources(dataset, "test")]
     compared = [*list_sources(dataset, "train"), *validation]
     evaluation = describe_evaluation(work, evaluated, make_settings(recipe, SEED))
-    _check_detector(work, evaluation, evaluated)
+    check_detector(work, evaluation, evaluated)
     return [
         _check_near(work, evaluation, evaluated, compared),
         _check_ngrams(work, evaluation, evaluated, compared, recipe.leakage.max_overlap),
@@ -158,8 +158,12 @@ def _check_ngrams(
     return make_check("ngram", len(fractions), limit, len(over), first)
 
 
-def _check_detector(work: Work, evaluation: Evaluation, evaluated: Sequence[Source]) -> None:
-    """Plant evaluation documents in train, and raise IntegrityError unless all are found."""
+def check_detector(work: Work, evaluation: Evaluation, evaluated: Sequence[Source]) -> None:
+    """Plant the first documents of each evaluation split in train, and find them all.
+
+    Raises:
+        IntegrityError: one was not found.
+    """
     for number, source in enumerate(evaluated):
         if number and evaluated[number - 1].split == source.split:
             continue
@@ -176,8 +180,8 @@ def _check_detector(work: Work, evaluation: Evaluation, evaluated: Sequence[Sour
             is_found = (row, row) in found and fractions[row] == 1
             if re.search("[a-z]", body) and not is_found:
                 raise IntegrityError(
-                    f"the leakage proof is blind: {name_row(source, row)['doc_id']}, planted in "
-                    "train, was not found; this is a fault in sobert, report it"
+                    f"the leakage proof is blind: row {row} of {source.name}, planted in train, "
+                    "was not found; this is a fault in sobert, report it"
                 )
 
 

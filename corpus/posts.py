@@ -110,6 +110,30 @@ def build_posts(
     return store.build("posts", VERSION, recipe, {"rows": rows}, make, engine, reporter)
 
 
+def read_partition(
+    posts: Path, table: str, site: str, name: str, columns: Sequence[str] | None = None
+) -> pa.Table:
+    """Read the rows of one partition of a table, none where it has no file.
+
+    Args:
+        posts: the folder of the artifact.
+        table: Posts, Comments, PostHistory or PostLinks.
+        site: the site's name.
+        name: the partition's file, `<10 digits>.parquet`.
+        columns: those to read; all else.
+    """
+    path = posts / FOLDER_BY_TABLE[table] / site / name
+    if path.is_file():
+        return read_table(path, columns)
+    schema = POSTS_SCHEMA if table == "Posts" else SCHEMAS[table]
+    return schema.empty_table().select(columns or schema.names)
+
+
+def has_table(posts: Path, table: str, site: str) -> bool:
+    """Tell whether a site has any rows of a table."""
+    return (posts / FOLDER_BY_TABLE[table] / site).is_dir()
+
+
 def load_threads(posts: Path, site: str) -> tuple[Any, Any]:
     """Memory-map a site's post ids (int64, ascending) and the thread id of each (int64)."""
     both = np.load(posts / "threads" / f"{site}.npy", mmap_mode="r")

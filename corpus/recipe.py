@@ -191,7 +191,7 @@ def load_recipe(path: Path) -> Recipe:
         RecipeError: not readable, not TOML, an unknown key, a value out of range.
     """
     try:
-        content = tomllib.loads(_read_text(path, "recipe"))
+        content = tomllib.loads(read_recipe_text(path))
     except tomllib.TOMLDecodeError as error:
         raise RecipeError(f"recipe {path} is not TOML: {error}") from error
     recipe = parse_recipe(content, where=str(path))
@@ -216,7 +216,12 @@ def parse_recipe(content: dict[str, Any], where: str = "recipe") -> Recipe:
     try:
         return Recipe.model_validate(content)
     except pydantic.ValidationError as error:
-        raise RecipeError(f"{where}: " + ". ".join(map(_describe, error.errors()))) from error
+        raise RecipeError(describe_problems(error, where)) from error
+
+
+def describe_problems(error: pydantic.ValidationError, where: str) -> str:
+    """Say on one line what is wrong with a recipe, naming the dotted path of each key."""
+    return f"{where}: " + ". ".join(map(_describe, error.errors()))
 
 
 def _describe(problem: Any) -> str:
@@ -235,7 +240,7 @@ def _describe(problem: Any) -> str:
 
 def _read_thread_names(path: Path) -> list[str]:
     names = []
-    for number, line in enumerate(_read_text(path, "splits.hold_out_files:").split("\n"), 1):
+    for number, line in enumerate(read_recipe_text(path, "splits.hold_out_files:").split("\n"), 1):
         if name := line.partition("#")[0].strip():
             if not _THREAD_NAME.fullmatch(name):
                 raise RecipeError(
@@ -245,7 +250,8 @@ def _read_thread_names(path: Path) -> list[str]:
     return names
 
 
-def _read_text(path: Path, what: str) -> str:
+def read_recipe_text(path: Path, what: str = "recipe") -> str:
+    """Read a recipe, or a list that it names, as UTF-8 text."""
     try:
         return path.read_text("utf-8-sig")
     except OSError as error:

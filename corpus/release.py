@@ -54,7 +54,7 @@ def build_release(
             for name in ("README.md", "report.html", "recipe.json")
         ]
         linked = [
-            _link_file(folder, artifact, entry)
+            link_file(folder, artifact, entry)
             for artifact, prefix in ((dataset, "data/"), (leakage, PROOF), (statistics, STATISTICS))
             for entry in artifact.files(prefix)
         ]
@@ -77,7 +77,7 @@ def sum_files(dataset: Artifact) -> Json:
     }
 
 
-def _link_file(folder: Path, artifact: Artifact, entry: FileEntry) -> FileEntry:
+def link_file(folder: Path, artifact: Artifact, entry: FileEntry) -> FileEntry:
     """Give a file of an artifact a second name here, or copy it where that cannot be."""
     source, path = artifact.path(entry.name), folder / entry.name
     path.parent.mkdir(exist_ok=True)

@@ -68,7 +68,7 @@ _MARKUP = re.compile(r"[\\`*_\[\]|~!]")
 
 def load_template(name: str) -> jinja2.Template:
     """Return a template of `corpus/templates`."""
-    return _environment().get_template(name)
+    return make_environment("corpus").get_template(name)
 
 
 def format_count(num: int) -> str:
@@ -178,9 +178,10 @@ def _iter_licences(statistics: Json) -> Iterator[Json]:
 
 
 @cache
-def _environment() -> jinja2.Environment:
+def make_environment(package: str) -> jinja2.Environment:
+    """Return what renders the templates of a package, with the filters of the pages."""
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("corpus"),
+        loader=jinja2.PackageLoader(package),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,

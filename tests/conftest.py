@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import socket
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -61,6 +62,18 @@ def demo_store(demo_build: Build) -> Path:
 def demo_dump(demo_build: Build) -> Path:
     """The folder of the sample dump."""
     return demo_build.dump
+
+
+@pytest.fixture
+def demo_copy(demo_build: Build, tmp_path: Path) -> Store:
+    """A copy of the demo build's store that a test may build benchmarks in."""
+    folder = tmp_path / "store"
+    shutil.copytree(demo_build.store.folder, folder, copy_function=_link)
+    return Store(folder)
+
+
+def _link(source: str, target: str) -> None:
+    Path(target).hardlink_to(source)
 
 
 @pytest.fixture(autouse=True)
