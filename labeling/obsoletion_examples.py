@@ -60,7 +60,6 @@ REJECT_REASONS = (
     "not_judged",  # nobody has yet
     "single",  # one person has; see `judgements.Reason` for these
     "disagreed",
-    "none",
     "cannot_tell",
 )
 
@@ -181,7 +180,7 @@ def _reject(row: Json | None) -> str:
     if row is None:
         return "not_judged"
     if row["label"] is None:
-        return str(row["reason"] or "none")
+        return "not_judged" if row["reason"] == "none" else str(row["reason"])
     return "" if row["label"] in LABELS else str(row["label"])
 
 
