@@ -14,6 +14,7 @@ import pytest
 from click.testing import CliRunner
 
 from corpus.build import STAGES
+from corpus.store import Store
 from sobert import main
 
 CHECKOUT = Path(__file__).resolve().parents[1]
@@ -34,10 +35,11 @@ def run_block(block: str, store: Path) -> str:
 
 
 def test_readme_shows_what_the_commands_print(
-    demo_store: Path, pytestconfig: pytest.Config
+    demo_copy: Store, pytestconfig: pytest.Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.chdir(CHECKOUT)
     text = README.read_text("utf-8")
-    fresh = CONSOLE.sub(lambda one: f"```console\n{run_block(one[1], demo_store)}```", text)
+    fresh = CONSOLE.sub(lambda one: f"```console\n{run_block(one[1], demo_copy.folder)}```", text)
     if pytestconfig.getoption("--update-golden"):
         README.write_text(fresh, "utf-8")
     assert fresh == README.read_text("utf-8"), "README.md is stale: run `make golden`"
@@ -53,9 +55,10 @@ def test_commands_in_the_readme_exist_with_their_options() -> None:
         assert set(options) <= known, command
 
 
-def test_readme_tree_names_every_module_of_corpus() -> None:
+@pytest.mark.parametrize("package", ["corpus", "labeling"])
+def test_readme_tree_names_every_module(package: str) -> None:
     text = README.read_text("utf-8")
-    modules = {path.name for path in (CHECKOUT / "corpus").glob("*.py")} - {"__init__.py"}
+    modules = {path.name for path in (CHECKOUT / package).glob("*.py")} - {"__init__.py"}
     assert sorted(name for name in modules if name not in text) == []
 
 
