@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -106,46 +107,43 @@ def draw_questions(tables: list[tuple[str, pa.Table]], recipe: BenchmarkRecipe) 
     """
     if not tables:
         return []
-    labels = pc.fill_null(pa.chunked_array([c for _, t in tables for c in t["label"].chunks]), "")
-    splits = pa.chunked_array([c for _, t in tables for c in t["split"].chunks])
-    ids = [
-        f"{site}/{post_id}" for site, table in tables for post_id in table["post_id"].to_pylist()
-    ]
+    strata = pc.binary_join_element_wise(
+        *(
+            pa.chunked_array([c for _, t in tables for c in t[n].chunks])
+            for n in ("label", "split")
+        ),
+        "/",
+    ).combine_chunks()
+    names, codes = np.unique(strata.to_numpy(zero_copy_only=False), return_inverse=True)
+    ids = (f"{site}/{one}" for site, table in tables for one in table["post_id"].to_pylist())
     ranks = rank_by_digest(ids, recipe.benchmark.salt)
-    strata = pc.binary_join_element_wise(labels, splits, "/").to_pylist()
-    limits = _limit_strata(Counter(strata), recipe)
-    is_drawn = np.zeros(len(ids), bool)
-    taken = Counter[str]()
-    for place in np.argsort(ranks, kind="stable").tolist():
-        stratum = strata[place]
-        if taken[stratum] < limits[stratum]:
-            taken[stratum] += 1
-            is_drawn[place] = True
+    sizes = dict(zip(names.tolist(), np.bincount(codes).tolist(), strict=True))
+    limits = _limit_strata(sizes, recipe)
+    is_drawn = np.zeros(len(codes), bool)
+    for code, name in enumerate(names.tolist()):
+        places = np.flatnonzero(codes == code)
+        is_drawn[places[np.argsort(ranks[places], kind="stable")[: limits[name]]]] = True
     bounds = np.cumsum([0, *(len(table) for _, table in tables)])
     return [is_drawn[a:b] for a, b in itertools.pairwise(bounds)]
 
 
-def _limit_strata(sizes: Counter[str], recipe: BenchmarkRecipe) -> dict[str, int]:
-    """Return how many questions of each "label/split" are drawn."""
-    if recipe.quality:
-        per_class = recipe.quality.per_class
+def _limit_strata(sizes: Mapping[str, int], recipe: BenchmarkRecipe) -> dict[str, int]:
+    """Return how many questions of each "label/split" are drawn, given how many there are."""
+    limits = dict(sizes)
+    if recipe.quality and (most := recipe.quality.per_class) is not None:
         totals = Counter[str]()
         for stratum, num in sizes.items():
             totals[stratum.split("/")[0]] += num
         return {
-            stratum: num
-            if per_class is None
-            else -(-num * per_class // totals[stratum.split("/")[0]])
+            stratum: min(num, -(-num * most // totals[stratum.split("/")[0]]))
             for stratum, num in sizes.items()
         }
-    assert recipe.closed
-    limits = dict(sizes)
-    if recipe.closed.rate == "balanced":
+    if recipe.closed and recipe.closed.rate == "balanced":
         for split in {stratum.split("/")[1] for stratum in sizes}:
-            few = min(sizes[f"closed/{split}"], sizes[f"open/{split}"])
-            limits |= {f"closed/{split}": few, f"open/{split}": few}
-    if recipe.closed.max_questions is not None:
-        total, most = sum(limits.values()), recipe.closed.max_questions
+            both = (f"closed/{split}", f"open/{split}")
+            limits |= dict.fromkeys(both, min(sizes.get(one, 0) for one in both))
+    if recipe.closed and (most := recipe.closed.max_questions) is not None:
+        total = sum(limits.values())
         if total > most:
             limits = {stratum: num * most // total for stratum, num in limits.items()}
     return limits
