@@ -11,15 +11,17 @@ PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --con
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
 
-demo: $(VENV)/.core  ## build the sample dump into a corpus, and say where it lies
+demo: $(VENV)/.core  ## build the sample dump into a corpus and a benchmark, and say where they lie
 	@$(BIN)/sobert corpus demo-dump demo/dump > /dev/null
 	@$(BIN)/sobert corpus build datacards/demo/recipe.toml --dump demo/dump --store demo/store --workers 2
+	@$(BIN)/sobert labeling build closed datacards/demo-closed/recipe.toml --store demo/store
 	@printf '\nTry next:\n'
 	@printf '  %s\n' \
 	  'open the report (the .html above) in a browser' \
 	  '$(BIN)/sobert corpus sample demo --store demo/store' \
 	  '$(BIN)/sobert corpus show   demo --store demo/store' \
-	  '$(BIN)/sobert corpus verify demo --store demo/store'
+	  '$(BIN)/sobert corpus verify demo --store demo/store' \
+	  '$(BIN)/sobert labeling probe demo-closed --store demo/store'
 
 test: $(VENV)/.test  ## the tests, under ten minutes on two cores
 	@$(BIN)/pytest -m 'not slow and not gpu' --numprocesses 2 --dist loadfile

@@ -328,7 +328,9 @@ def contamination(
     "--per-item", default=2, show_default=True, help="By how many people each item is judged."
 )
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen at.")
-@click.option("--port", default=8000, show_default=True, type=click.IntRange(1, 65_535))
+@click.option(
+    "--port", default=8000, show_default=True, type=click.IntRange(1, 65_535), help="And its port."
+)
 def annotate(
     name: str,
     store: Path,
@@ -358,7 +360,11 @@ def annotate(
     tokens |= enrol(annotations, adjudicators, "adjudicator")
     tokens |= {name: annotations.renew_token(name) for name in renewed}
     for person, token in tokens.items():
-        link = f"http://{shown}:{port}/login?token={token}" if token else "has a link already; --new-link gives another"
+        link = (
+            f"http://{shown}:{port}/login?token={token}"
+            if token
+            else "has a link already; --new-link gives another"
+        )
         click.echo(f"{person:<12} {link}")
     click.echo(f"serving at http://{shown}:{port} until Ctrl-C", err=True)
     serve(annotations, host, port)
@@ -381,10 +387,33 @@ def agreement(name: str, store: Path, as_json: bool) -> None:
 FORMAT = click.Choice(["jsonl", "label-studio", "potato"])
 
 
+@labeling.command()
+@NAME
+@STORE
+@JSON
+def standing(name: str, store: Path, as_json: bool) -> None:
+    """Print how the judging of benchmark NAME stands, and what it says of all answers.
+
+    Shows the strata and the labelling functions, which annotators should not know.
+    """
+    from corpus.store import Store
+    from labeling.annotating import open_annotations
+    from labeling.standing import describe_standing, render_standing
+
+    opened = Store(store)
+    annotations = open_annotations(opened, name, clock=_now)
+    found = describe_standing(annotations, opened.read_run(name)["items"])
+    click.echo(json.dumps(found, indent=2) if as_json else render_standing(found))
+
+
 @labeling.command("export")
 @NAME
-@click.option("--to", "to", type=FORMAT, default="jsonl", show_default=True)
-@click.option("--out", required=True, type=click.Path(path_type=Path, dir_okay=False))
+@click.option(
+    "--to", "to", type=FORMAT, default="jsonl", show_default=True, help="Ours, or a tool's format."
+)
+@click.option(
+    "--out", required=True, type=click.Path(path_type=Path, dir_okay=False), help="The file."
+)
 @STORE
 @JSON
 def export_labeling(name: str, to: Format, out: Path, store: Path, as_json: bool) -> None:
@@ -400,7 +429,7 @@ def export_labeling(name: str, to: Format, out: Path, store: Path, as_json: bool
 @labeling.command("import")
 @NAME
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
-@click.option("--from", "source", type=FORMAT, required=True)
+@click.option("--from", "source", type=FORMAT, required=True, help="The tool it comes from.")
 @STORE
 @JSON
 def import_labeling(name: str, file: Path, source: Format, store: Path, as_json: bool) -> None:

@@ -116,8 +116,12 @@ def render_probes(result: Json) -> str:
 def render_probes_markdown(result: Json) -> str:
     """Render the same rows as a table in Markdown."""
     table = [_HEADER, ["---"] * len(_HEADER), *_iter_cells(result)]
-    lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in table]
+    lines = ["| " + " | ".join(map(_quote_cell, row)) + " |" for row in table]
     return "\n".join(lines) + "\n"
+
+
+def _quote_cell(cell: str) -> str:
+    return cell.replace("|", "\\|").replace("<", "&lt;")
 
 
 def describe_probes(result: Json) -> str:

@@ -44,7 +44,7 @@ def build(store: Store, *more: object) -> Result:
 
 
 def judge_all(annotations: AnnotationStore) -> None:
-    """Ada and Ben judge all; they disagree on every seventh, which Eve settles."""
+    """Ada and Ben judge all; where they disagree (two of 25), Eve cannot tell either."""
     enrol(annotations, ["ada", "ben"], "annotator")
     enrol(annotations, ["eve"], "adjudicator")
     for number, item_id in enumerate(annotations.item_ids()):
@@ -107,6 +107,20 @@ def test_agreement_is_printed_with_intervals(judged: Store) -> None:
         run("labeling", "agreement", NAME, "--store", judged.folder, "--json").stdout
     )
     assert found["overall"]["num_judgements"] == 50 and found["machines"] == {}
+
+
+def test_the_standing_tells_what_is_settled_and_the_rate_of_all_answers(judged: Store) -> None:
+    shown = run("labeling", "standing", NAME, "--store", judged.folder)
+    assert shown.exit_code == 0, shown.stderr
+    assert re.search(r"obsolete among the 25 answers: \d+\.\d% \[", shown.stdout)
+    found = json.loads(run("labeling", "standing", NAME, "--store", judged.folder, "--json").stdout)
+    assert found["items"] == {"cannot_tell": 2, "current": 16, "obsolete": 7}
+    assert sum(one["settled"] for one in found["strata"].values()) == 25
+    # All answers of the demo are drawn, so the rate is what was counted.
+    assert found["rate"]["obsolete"]["rate"] == pytest.approx(7 / 23)
+    by_name = {one["name"]: one for one in found["functions"]}
+    assert by_name["comment_says_so"]["coverage"] > 0
+    assert all(0 <= (one["accuracy"] or 0) <= 1 for one in by_name.values())
 
 
 def test_without_judgements_there_is_no_benchmark_and_it_says_why(

@@ -80,7 +80,7 @@ def test_a_key_of_the_probes_reruns_the_probes_alone(demo_copy: Store, tmp_path:
     made_at = {p: p.stat().st_mtime_ns for p in demo_copy.folder.glob("*/*/manifest.json")}
     text = (DATACARDS / "demo-closed" / "recipe.toml").read_text("utf-8")
     recipe = tmp_path / "recipe.toml"
-    recipe.write_text(text + "\n[probes]\nseed = 2\n", "utf-8")
+    recipe.write_text(text.replace("[probes]\n", "[probes]\nseed = 2\n"), "utf-8")
     result = run("labeling", "build", "closed", recipe, "--store", demo_copy.folder, "--quiet")
     assert result.exit_code == 0, result.stderr
     fresh = {
@@ -123,7 +123,10 @@ def test_a_published_file_is_not_told_by_its_name_or_place(
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda text: text.replace("LQ_EDIT", "LQ_EDITED", 1), "line 2, column Y: .LQ_EDITED. is none of"),
+        (
+            lambda text: text.replace("LQ_EDIT", "LQ_EDITED", 1),
+            "line 2, column Y: .LQ_EDITED. is none of",
+        ),
         (lambda text: text[: len(text) // 2], "line"),
         (lambda text: text.replace("CreationDate", "Created"), "CreationDate"),
         (lambda text: "", "line 1: the header misses"),
