@@ -462,6 +462,7 @@ def import_labeling(name: str, file: Path, source: Format, store: Path, as_json:
     help="The environment variable that holds the key.",
 )
 @click.option("--limit", type=click.IntRange(1), help="How many items at most.")
+@QUIET
 @JSON
 def judge(
     name: str,
@@ -472,6 +473,7 @@ def judge(
     price_out: float,
     key_variable: str,
     limit: int | None,
+    quiet: bool,
     as_json: bool,
 ) -> None:
     """Let a language model judge the items of benchmark NAME, marked as a machine.
@@ -479,6 +481,7 @@ def judge(
     Every prompt and reply goes to a log beside the annotations. What it judged before is not asked
     again.
     """
+    from corpus.progress import Reporter
     from corpus.store import Store
     from labeling.annotating import database_path, open_annotations
     from labeling.chat import ChatModel
@@ -490,7 +493,9 @@ def judge(
         endpoint, model, key_variable=key_variable, price_in=price_in, price_out=price_out
     )
     log = database_path(opened, name).with_suffix(".judge.jsonl")
-    report = judge_items(annotations, asked, log, sleep=time.sleep, limit=limit)
+    num_items = min(len(annotations.item_ids()), limit or sys.maxsize)
+    with Reporter(quiet=quiet).bar("judge", num_items, "items"):
+        report = judge_items(annotations, asked, log, sleep=time.sleep, limit=limit)
     spent = report.spent
     if as_json:
         shown = {"items": asdict(report.items), "spent": spent._asdict(), "log": str(log)}

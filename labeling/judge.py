@@ -18,6 +18,7 @@ from typing import Any, NamedTuple, cast
 
 from corpus.errors import BadValue, StoreError
 from corpus.manifest import Flow
+from corpus.progress import advance
 from labeling.annotations import AnnotationStore
 from labeling.chat import ChatModel, Reply, request_chat
 from labeling.item_text import ItemText, format_comments, read_item_text
@@ -80,7 +81,7 @@ def judge_items(
     sleep: Callable[[float], None],
     limit: int | None = None,
 ) -> JudgeReport:
-    """Have a model judge the items that it has not judged yet.
+    """Have a model judge the items that it has not judged yet; reports each by `advance`.
 
     Args:
         store: where judgements are saved, one by one.
@@ -112,6 +113,7 @@ def judge_items(
             _save(store, item_id, name, attempt.draft)
         else:
             failed["refused" if attempt.reply.is_refused else "wrong_reply"] += 1
+        advance(1)
         if num_refused == MAX_REFUSED:
             raise StoreError(
                 f"the server at {model.endpoint} refused {MAX_REFUSED} items in a row: "

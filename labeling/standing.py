@@ -31,7 +31,8 @@ def describe_standing(annotations: AnnotationStore, items: Artifact) -> Json:
     item_ids = annotations.item_ids()
     hidden = [annotations.read_hidden(item_id) for item_id in item_ids]
     settled = [annotations.adjudicated_label(item_id) for item_id in item_ids]
-    outcomes = Counter(one.label or one.reason for one in settled)
+    reasons = {"none": "not_judged"}
+    outcomes = Counter(one.label or reasons.get(one.reason, one.reason) for one in settled)
     population = json.loads(items.path(POPULATION).read_bytes())["strata"]
     strata = {
         stratum: one
