@@ -91,7 +91,8 @@ def run_line(
             return made
         made["examples"] = build_published_examples(sources, recipe, made["items"], *at)
     elif sources:
-        made["examples"] = build_published_examples(sources, recipe, None, *at)
+        documents = corpus["documents"] if corpus and recipe.ner else None
+        made["examples"] = build_published_examples(sources, recipe, None, *at, documents=documents)
     else:
         posts, splits = _need(corpus, recipe, "posts", "splits")
         made["labels"] = build_labels(posts, splits, recipe, *at)

@@ -50,9 +50,13 @@ MEANING_BY_COLUMN = {
     "tokens": "the words as they were annotated",
     "ner_tags": "BIO tags of the tokens, of the recipe's list of types",
     "markup": "BIO tags of the code markup that the authors gave",
-    "entities": "spans in the text with the type of the recipe's list and the raw type",
+    "entities": "spans in the text with the type of the recipe's list and the raw type; "
+    "`doc_start` and `doc_end` as in `doc_tokens`, null where it was not found whole",
     "split_published": "the split that the published file is",
     "is_repeated": "whether the very sentence is in train, too",
+    "doc_id": "the document of the corpus that the post is; null: none was found, or no corpus "
+    "was named",
+    "doc_tokens": "where each token is in that document's text; null: not found, as after an edit",
     "cause": "what made the answer obsolete, as most people said",
     "stratum": "the signals by which it was drawn",
     "inclusion_probability": "with which it was drawn of its stratum",
@@ -90,6 +94,7 @@ LIMITS_BY_TASK: dict[Task, tuple[str, ...]] = {
     ),
     "ner": (
         "The files name no authors: credit goes to the threads that `link` leads to.",
+        "The files give no ids of answers: `doc_id` of one is the answer with most of its words.",
         "Rare types have few mentions; compare by micro F1, with intervals over threads.",
     ),
     "obsoletion": (

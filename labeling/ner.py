@@ -3,7 +3,8 @@
 `example_id` is "stackoverflow.com/<question_id>/<post>/<number>": post is "q" or, for the n-th
 answer in the file, "a<n>"; number counts the sentences and taken-out blocks of the post, from 1.
 Rows are in the order of the files. The files state no author, licence or time, and no id of an
-answer; all of these are null.
+answer; all of these are null. So is what `labeling.grounding` says of a sentence's place in a
+corpus, until it does.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import pyarrow as pa
 
 from corpus.components import components
 from corpus.dealing import split_by_digest
+from corpus.documents import SPAN
 from corpus.errors import SourceError
 from corpus.manifest import Json
 from corpus.recipe import SPLITS, SplitsSection
@@ -39,6 +41,7 @@ SITE = "stackoverflow.com"
 # Shorter sentences ("Thanks !") are repeated by chance, and say nothing about a thread.
 MIN_REPEATED_TOKENS = 5
 # `type` is null where the recipe's list lacks it; an ill-formed entity had no B- in the file.
+# `doc_start` and `doc_end` are its place in the text of the document `doc_id`.
 ENTITY = pa.struct(
     [
         ("start", pa.int32()),
@@ -46,6 +49,8 @@ ENTITY = pa.struct(
         ("type", pa.string()),
         ("raw_type", pa.string()),
         ("is_ill_formed", pa.bool_()),
+        ("doc_start", pa.int32()),
+        ("doc_end", pa.int32()),
     ]
 )
 # `tags` of all examples are those of the post; so BIO tags are `ner_tags`, as elsewhere.
@@ -58,6 +63,8 @@ NER_SCHEMA = pa.schema(
         ("entities", pa.list_(ENTITY)),
         ("split_published", pa.string()),
         ("is_repeated", pa.bool_()),
+        ("doc_id", pa.string()),
+        ("doc_tokens", pa.list_(SPAN)),
     ]
 )
 

@@ -1,10 +1,11 @@
 """The examples of published files: read, checked, and in the form that the others have.
 
     examples/all.parquet    columns: the task's schema, `group` and `split` (null, but for `ner`)
-    source.json             what the files are and what was counted in them
+    source.json             what the files are and what was counted in them; of `ner` also what
+                            the corpus has of them
 
 The name and the place of a file are not part of what is built; its bytes and, for `ner`, its split
-are.
+are, and the documents of a corpus that has the site.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from corpus.tables import describe_file, write_table
 from labeling.closed_csv import read_closed_csv
 from labeling.conll import read_ner_file
 from labeling.examples import DEALT_FIELDS, TEXT_COLUMNS
+from labeling.grounding import describe_grounding, ground_examples, has_site
 from labeling.ner import describe_ner, make_ner_examples
 from labeling.obsoletion_examples import read_obsoletion_examples
 from labeling.quality_csv import read_quality_csv
@@ -42,6 +44,15 @@ class Source(NamedTuple):
 
     path: Path
     split: Split | None
+
+
+class Payload(NamedTuple):
+    """The work of the one task: what is read, and what beside it."""
+
+    sources: list[Source]
+    recipe: BenchmarkRecipe
+    items: Artifact | None
+    documents: Artifact | None
 
 
 class Read(NamedTuple):
@@ -60,6 +71,8 @@ def build_published_examples(
     store: Store,
     engine: Engine,
     reporter: Reporter,
+    *,
+    documents: Artifact | None = None,
 ) -> Artifact:
     """Read published files into examples.
 
@@ -70,16 +83,19 @@ def build_published_examples(
         store: where artifacts lie.
         engine: where tasks run.
         reporter: what the person sees.
+        documents: of a corpus in which the posts of `ner` are looked for, if it has their site.
 
     Raises:
         SourceError: a file is not what it should be; nothing is written then.
     """
     files = [parse_source(source, recipe) for source in sources]
     digests = sorted((file.split or "", _digest(file.path)) for file in files)
+    searched = documents if documents and recipe.ner and has_site(documents) else None
+    payload = Payload(files, recipe, items, searched)
 
     def make(work: Work) -> Outcome:
         with reporter.note_if_slow("examples: reading the published files"):
-            (outcome,) = work.map(_write_examples, [Task("examples", (files, recipe, items))])
+            (outcome,) = work.map(_write_examples, [Task("examples", payload)])
         return outcome
 
     section = {
@@ -88,7 +104,8 @@ def build_published_examples(
         "section": getattr(recipe, recipe.task).model_dump(mode="json"),
         "benchmark": recipe.benchmark.model_dump(mode="json", include={"salt", "fractions"}),
     }
-    inputs = {"items": items} if items else {}
+    named = {"items": items, "documents": searched}
+    inputs = {name: artifact for name, artifact in named.items() if artifact}
     return store.build("examples", VERSION, section, inputs, make, engine, reporter)
 
 
@@ -124,11 +141,8 @@ def _digest(path: Path) -> str:
         raise SourceError(f"{path} cannot be read: {error.strerror}") from error
 
 
-def _write_examples(
-    folder: Path, payload: tuple[list[Source], BenchmarkRecipe, Artifact | None]
-) -> Outcome:
-    sources, recipe, items = payload
-    read = _read_sources(sources, recipe, items)
+def _write_examples(folder: Path, payload: Payload) -> Outcome:
+    read = _read_sources(*payload)
     entry = write_table(
         folder, "examples/all.parquet", read.table, read.table.schema, text_columns=TEXT_COLUMNS
     )
@@ -138,10 +152,13 @@ def _write_examples(
 
 
 def _read_sources(
-    sources: Sequence[Source], recipe: BenchmarkRecipe, items: Artifact | None
+    sources: Sequence[Source],
+    recipe: BenchmarkRecipe,
+    items: Artifact | None,
+    documents: Artifact | None,
 ) -> Read:
     if recipe.ner:
-        return _read_ner(sources, recipe)
+        return _read_ner(sources, recipe, documents)
     if items:
         return Read(*read_obsoletion_examples(items, [source.path for source in sources]))
     if len(sources) != 1:
@@ -155,11 +172,17 @@ def _read_sources(
     return Read(table, len(table) + rejected.total(), rejected, notes)
 
 
-def _read_ner(sources: Sequence[Source], recipe: BenchmarkRecipe) -> Read:
+def _read_ner(
+    sources: Sequence[Source], recipe: BenchmarkRecipe, documents: Artifact | None
+) -> Read:
     assert recipe.ner
     files = [read_ner_file(source.path, source.split or "train") for source in sources]
     examples = make_ner_examples(files, recipe.ner, recipe.benchmark)
+    notes = describe_ner(examples)
+    if documents:
+        examples = ground_examples(examples, documents)
+        notes["grounding"] = describe_grounding(examples)
     table = examples.table
     for field, values in zip(DEALT_FIELDS, (examples.groups, examples.splits), strict=True):
         table = table.append_column(field, values)
-    return Read(table, examples.num_read, Counter(examples.rejected), describe_ner(examples))
+    return Read(table, examples.num_read, Counter(examples.rejected), notes)
