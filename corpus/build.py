@@ -16,6 +16,7 @@ from corpus.dedup import build_dedup
 from corpus.documents import build_documents
 from corpus.dump import DumpTable, build_dump, find_tables, missing_tables
 from corpus.engine import Engine, LocalEngine
+from corpus.errors import BadValue
 from corpus.ingest import build_rows
 from corpus.leakage import build_leakage
 from corpus.manifest import Json, Manifest
@@ -71,10 +72,17 @@ def build_corpus(
     for note in missing_tables(tables):
         reporter.say(f"note: {note}")
     with store.lock():
+        _check_name(store, recipe.card.name)
         artifacts = run_line(recipe, tables, store, engine, reporter)
         store.write_run(recipe.card.name, artifacts)
         store.sweep()
     return artifacts
+
+
+def _check_name(store: Store, name: str) -> None:
+    """Raise BadValue where a build that is no corpus has this name."""
+    if name in store.run_names() and STAGES[0] not in store.read_run(name):
+        raise BadValue(f"{name!r} is a benchmark in this store; give the recipe another card.name")
 
 
 def run_line(

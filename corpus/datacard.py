@@ -97,11 +97,20 @@ def format_toml(recipe: Section) -> str:
     languages = ["en"]
     <BLANKLINE>
     """
-    sections = []
-    for name, section in recipe.model_dump(exclude_none=True).items():
+    return format_sections(recipe.model_dump(exclude_none=True))
+
+
+def format_sections(sections: Json) -> str:
+    """Write tables of a recipe as TOML, long lists cut.
+
+    >>> format_sections({"a": {"b": 1, "c": ["x"]}})
+    '[a]\\nb = 1\\nc = ["x"]\\n'
+    """
+    written = []
+    for name, section in sections.items():
         lines = [f"{key} = {_toml_entry(value)}" for key, value in section.items()]
-        sections.append("\n".join([f"[{name}]", *lines]))
-    return "\n\n".join(sections) + "\n"
+        written.append("\n".join([f"[{name}]", *lines]))
+    return "\n\n".join(written) + "\n"
 
 
 def list_features(schema: pa.Schema) -> list[Json]:

@@ -120,7 +120,17 @@ def build_splits(
         "leakage": recipe.leakage.model_dump(mode="json"),
         "splits": recipe.splits.model_dump(mode="json"),
     }
-    return store.build("splits", VERSION, section, inputs, make, engine, reporter)
+    artifact = store.build("splits", VERSION, section, inputs, make, engine, reporter)
+    asked, found = (
+        len(recipe.splits.hold_out),
+        artifact.manifest.outcome.figures["held_out_threads"],
+    )
+    if found < asked:
+        reporter.say(
+            f"note: of {asked:,} threads to hold out {asked - found:,} are not in the corpus; its "
+            "sites must be called as the list calls them"
+        )
+    return artifact
 
 
 def _deal_threads(

@@ -15,13 +15,14 @@ from corpus.engine import Engine
 from corpus.errors import BadValue, StoreError
 from corpus.progress import Reporter
 from corpus.store import Artifact, Store
+from labeling.card import count_examples
 from labeling.contamination import build_contamination, check_contamination
 from labeling.dealing import build_benchmark_data
 from labeling.items import build_candidates, build_items
 from labeling.labels import build_labels
 from labeling.probing import build_probes
 from labeling.questions import build_question_examples
-from labeling.recipe import BenchmarkRecipe, Task
+from labeling.recipe import RULE_KEYS, BenchmarkRecipe, Task
 from labeling.release import build_benchmark_release
 from labeling.sources import build_published_examples
 
@@ -54,21 +55,20 @@ def build_benchmark(
 
     Raises:
         SobertError: one clear line; finished work is kept for the next run.
-        LeakageFound: the corpus's train split holds evaluation examples.
+        LeakageFound: train holds evaluation examples; there is no release then, and no run.
     """
     if task != recipe.task:
         raise BadValue(
             f"the recipe is one of {recipe.task}, not of {task}; give a recipe of {task}"
         )
+    _check_rule(recipe, sources)
     name = recipe.card.name
     with store.lock():
-        _check_name(store, name)
+        _check_name(store, name, task)
         corpus = _read_corpus(store, recipe)
         artifacts = run_line(recipe, corpus, sources, store, engine, reporter)
         store.write_run(name, artifacts)
         store.sweep()
-    if "contamination" in artifacts:
-        check_contamination(artifacts["contamination"])
     return artifacts
 
 
@@ -100,8 +100,9 @@ def run_line(
     _check_any(made["examples"])
     dataset = corpus["dataset"] if corpus else None
     made["benchmark"] = build_benchmark_data(made["examples"], dataset, recipe, *at)
-    if dataset:
-        made["contamination"] = build_contamination(made["benchmark"], dataset, recipe, *at)
+    _check_labels(made["benchmark"], recipe)
+    made["contamination"] = build_contamination(made["benchmark"], corpus, recipe, *at)
+    check_contamination(made["contamination"])
     made["probes"] = build_probes(made["benchmark"], recipe, *at)
     made["release"] = build_benchmark_release(made, recipe, *at)
     return made
@@ -114,13 +115,48 @@ def _check_any(examples: Artifact) -> None:
         rejected = [f"{num:,} {reason}" for flow in flows for reason, num in flow.rejected.items()]
         raise BadValue(
             f"there is no example ({', '.join(rejected) or 'nothing was read'}); read from more "
-            "sites or judge more items, or ask for less in the recipe"
+            "sites, judge more items, or look at what the recipe leaves out"
         )
 
 
-def _check_name(store: Store, name: str) -> None:
-    if name in store.run_names() and "dump" in store.read_run(name):
-        raise BadValue(f"{name!r} is a corpus in this store; give the recipe another card.name")
+def _check_labels(benchmark: Artifact, recipe: BenchmarkRecipe) -> None:
+    """Raise BadValue where all examples have one label: there is nothing to tell apart."""
+    counts = count_examples(benchmark)
+    labels = {label for row in counts.values() for label, num in row.items() if num} - {"examples"}
+    if not recipe.ner and len(labels) < 2:
+        raise BadValue(
+            f"all examples are {', '.join(labels) or 'left out'}: there is nothing to tell apart; "
+            "read from more sites, or ask for less in the recipe"
+        )
+
+
+def _check_rule(recipe: BenchmarkRecipe, sources: Sequence[str]) -> None:
+    """Raise BadValue where the recipe has a rule for labels that published files bring along."""
+    section = getattr(recipe, recipe.task)
+    ignored = sorted(section.model_fields_set & RULE_KEYS) if sources else []
+    if ignored and recipe.task in ("quality", "closed"):
+        raise BadValue(
+            f"{recipe.task}.{ignored[0]} is for labels from a dump; published files have theirs: "
+            "remove the key, or build without --source"
+        )
+
+
+def _check_name(store: Store, name: str, task: Task) -> None:
+    """Raise BadValue where another kind of build has this name."""
+    if name not in store.run_names():
+        return
+    run = store.read_run(name)
+    kind = "corpus" if "dump" in run else _task_of(run)
+    if kind != task:
+        raise BadValue(
+            f"{name!r} is a build of {kind} in this store; give the recipe another card.name"
+        )
+
+
+def _task_of(run: Corpus) -> str:
+    if "items" in run:
+        return "obsoletion"
+    return str(run["benchmark"].manifest.recipe["task"])
 
 
 def _read_corpus(store: Store, recipe: BenchmarkRecipe) -> Corpus | None:

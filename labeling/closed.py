@@ -3,19 +3,19 @@
 A closure is an event of type 10 whose comment is the id of a reason: of the list of today (from
 101 on) or that of before mid-2013. Both are mapped to the names of today; `reason_then` keeps the
 name it had. What was migrated to another site is closed here for a reason that is not the
-question's, and is left out, as are closures without any event.
+question's, and is left out, as are questions of which Posts and PostHistory disagree.
 """
 
 from __future__ import annotations
 
 import re
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from labeling.happenings import count_happenings
+from labeling.happenings import are_at_odds, are_young, count_happenings
 from labeling.recipe import ClosedSection
 
 # Reason of today, and as it was called then, by the id that the event has.
@@ -40,7 +40,7 @@ REJECT_REASONS = (
     "reopened",  # closed once and open again, where the recipe leaves that out
     "unknown_reason",  # an id that is in no list
     "reason:<name>",  # a reason that does not count as closed
-    "no_close_event",  # Posts says closed, history does not say why
+    "state_disagrees",  # Posts says closed and history does not, or the other way round
 )
 
 Array = np.ndarray[Any, Any]
@@ -62,40 +62,43 @@ def label_closed(
         reason, reason_then, reason_id; and one of REJECT_REASONS or "" for each, objects (n,).
     """
     found = count_happenings(questions, events)
-    num = len(questions)
     is_reopened = (found.num_closed > 0) & ~found.is_closed
     counts_as_closed = found.is_closed | (is_reopened & (recipe.reopened == "closed"))
-    ids = [
-        parse_reason(one) if closed else None
-        for one, closed in zip(found.last_reason, counts_as_closed, strict=True)
-    ]
-    names = [
-        REASON_BY_ID.get(one, (None, None)) if one is not None else (None, None) for one in ids
-    ]
-    reasons = np.full(num, "", object)
+    why = name_reasons(found.last_reason, counts_as_closed)
+    names = why["reason"].to_pylist()
+    reasons = np.full(len(questions), "", object)
     for place in np.flatnonzero(counts_as_closed):
-        name = names[place][0]
-        if name is None:
+        if names[place] is None:
             reasons[place] = "unknown_reason"
-        elif name not in recipe.reasons:
-            reasons[place] = f"reason:{name}"
-    is_marked = np.asarray(questions["closed_at"].is_valid())
-    reasons[is_marked & (found.num_closed == 0)] = "no_close_event"
+        elif names[place] not in recipe.reasons:
+            reasons[place] = f"reason:{names[place]}"
     if recipe.reopened == "leave_out":
         reasons[is_reopened] = "reopened"
+    reasons[are_at_odds(questions, found)] = "state_disagrees"
     reasons[found.is_migrated] = "migrated"
-    youngest = np.datetime64(dump_at.replace(tzinfo=None) - timedelta(recipe.min_age_days), "ms")
-    reasons[questions["created_at"].to_numpy().astype("M8[ms]") > youngest] = "too_young"
+    reasons[are_young(questions, dump_at, recipe.min_age_days)] = "too_young"
     reasons[~found.has_first] = "no_history"
     closed_at = np.where(counts_as_closed, found.last_closed_at, np.datetime64("NaT"))
     columns = {
         "label": pa.array(np.where(counts_as_closed, "closed", "open"), pa.string()),
         "label_at": pa.array(closed_at.astype("M8[ms]")).cast(pa.timestamp("ms", "UTC")),
+        **why,
+    }
+    return pa.table(columns), reasons
+
+
+def name_reasons(comments: Array, counts: Array) -> dict[str, pa.Array]:
+    """Return reason, reason_then and reason_id, given the comments of closures that count."""
+    ids = [
+        parse_reason(one) if is_it else None for one, is_it in zip(comments, counts, strict=True)
+    ]
+    nothing = (None, None)
+    names = [REASON_BY_ID.get(one, nothing) if one is not None else nothing for one in ids]
+    return {
         "reason": pa.array([today for today, _ in names], pa.string()),
         "reason_then": pa.array([then for _, then in names], pa.string()),
         "reason_id": pa.array(ids, pa.int32()),
     }
-    return pa.table(columns), reasons
 
 
 def parse_reason(comment: str | None) -> int | None:

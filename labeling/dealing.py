@@ -12,6 +12,7 @@ example; an evaluation example gives way to the corpus's train split.
     near_duplicate  within the threshold of an example of a split after its own
     in_corpus       an evaluation example within the threshold of a document of the corpus's train
     ngram_overlap   an evaluation example of whose n-grams train, or the corpus's, holds too much
+    not_drawn       more than the recipe asks for, of what is left (`labeling.drawing`)
 
 Sentences (`ner`) stay as they are published: what repeats is marked, not removed. Rows go by digest
 of their ids, so that neither order nor place tells a label.
@@ -19,10 +20,10 @@ of their ids, so that neither order nor place tells a label.
 
 from __future__ import annotations
 
-import hashlib
 import uuid
 from collections import Counter
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -44,14 +45,16 @@ from corpus.cuts import is_after_cut, split_by_date, to_times
 from corpus.dealing import split_by_digest
 from corpus.engine import Engine
 from corpus.lookup import Array
-from corpus.manifest import Flow, Outcome, merge_outcomes
+from corpus.manifest import Flow, Json, Outcome, digest_json, merge_outcomes
 from corpus.minhash import shingle_sets
-from corpus.overlap import Grams
+from corpus.overlap import Grams, join_grams
 from corpus.progress import Reporter
 from corpus.recipe import SPLITS, SplitsSection
+from corpus.shuffle import gather, scatter
 from corpus.similarity import index_sets, join_sets
 from corpus.store import Artifact, Store, Task, Work
-from corpus.tables import read_table, write_table
+from corpus.tables import describe_file, read_table, write_table
+from labeling.drawing import DRAWING_KEYS, draw_examples
 from labeling.examples import BENCHMARK_FIELDS, TEXT_COLUMNS
 from labeling.ranks import rank_by_digest
 from labeling.recipe import BenchmarkRecipe
@@ -67,6 +70,7 @@ REASONS = (
     "near_duplicate",
     "in_corpus",
     "ngram_overlap",
+    "not_drawn",
 )
 DEALT_SCHEMA = pa.schema({"group": pa.string(), "split": pa.string(), "reason": pa.string()})
 
@@ -76,26 +80,29 @@ class Dealt(NamedTuple):
 
     names: list[str]
     bounds: Array  # int64, shape (len(names) + 1,)
-    ids: pa.ChunkedArray
+    ids: list[str]
+    labels: Array  # objects, None for none
     groups: Array  # objects
     splits: Array  # int8, place in SPLITS, -1 for none
     reasons: Array  # objects, "" for none
 
 
-class Share(NamedTuple):
-    """What one shard has of one file: its rows, their groups, and their places in the shard."""
+class Scattering(NamedTuple):
+    """The work of one task: a file of examples, and for each row its group, shard and rank."""
 
     path: Path
-    rows: Array
+    name: str
     groups: Array
-    places: Array
+    shards: Array  # int64, -1 for rows that are in none
+    ranks: Array
 
 
 class Shard(NamedTuple):
-    """One published file and what it is made of."""
+    """One published file, by number, and what was scattered for it."""
 
     name: str
-    shares: list[Share]
+    number: int
+    paths: list[Path]
     canary: str | None
 
 
@@ -119,6 +126,12 @@ def build_benchmark_data(
     """
     section = recipe.benchmark
     settings = make_benchmark_settings(recipe, SEED)
+    asked = {"task": recipe.task, **section.model_dump(mode="json", exclude={"corpus"})}
+    if recipe.ner:
+        asked["splits"] = recipe.ner.splits
+    else:
+        drawn = getattr(recipe, recipe.task).model_dump(mode="json", include=set(DRAWING_KEYS))
+        asked |= drawn
 
     def make(work: Work) -> Outcome:
         dealt = _deal(examples, recipe)
@@ -126,8 +139,9 @@ def build_benchmark_data(
             train = list_sources(dataset, "train") if dataset else []
             _reject_near(work, examples, dealt, train, settings)
             _reject_overlap(work, examples, dealt, train, settings, section.max_overlap)
-        shards = _plan_shards(examples, dealt, recipe)
-        written = work.map(_write_shard, [Task(shard.name, shard) for shard in shards])
+        _draw(dealt, recipe)
+        canary = make_canary(examples, asked)
+        written = _write_shards(work, examples, dealt, recipe.benchmark.salt, canary)
         rejected = Counter(dealt.reasons[dealt.reasons != ""].tolist())
         num_out = sum(entry.num_rows for one in written for entry in one.files)
         merged = merge_outcomes(written)
@@ -135,9 +149,6 @@ def build_benchmark_data(
         return Outcome(merged.files, {"examples": flow}, merged.figures)
 
     inputs = {"examples": examples} | ({"dataset": dataset} if dataset else {})
-    asked = {"task": recipe.task, **section.model_dump(mode="json", exclude={"corpus"})}
-    if recipe.ner:
-        asked["splits"] = recipe.ner.splits
     return store.build("benchmark", VERSION, asked, inputs, make, engine, reporter)
 
 
@@ -149,14 +160,15 @@ def make_benchmark_settings(recipe: BenchmarkRecipe, seed: int) -> Settings:
 
 def _deal(examples: Artifact, recipe: BenchmarkRecipe) -> Dealt:
     names = [entry.name for entry in examples.files("examples/")]
-    columns = ["example_id", "thread_id", "input_at", "group", "split"]
+    columns = ["example_id", "thread_id", "label", "input_at", "group", "split"]
     tables = [read_table(examples.path(name), columns) for name in names]
     table = pa.concat_tables(tables)
     num = len(table)
     dealt = Dealt(
         names,
         np.cumsum([0, *map(len, tables)]),
-        table["example_id"],
+        table["example_id"].to_pylist(),
+        np.array(table["label"].to_pylist(), object),
         np.array(table["group"].to_pylist(), object),
         np.asarray(pc.fill_null(pc.index_in(table["split"], pa.array(SPLITS)), -1), "i1").copy(),
         np.full(num, "", object),
@@ -202,12 +214,24 @@ def _group(
     num = len(table)
     pairs = [np.stack([np.arange(num), first[threads]], axis=1)]
     if recipe.task != "ner":
-        texts = [read_table(examples.path(name), ["text"])["text"] for name in names]
-        joined = pa.chunked_array([chunk for text in texts for chunk in text.chunks], pa.string())
-        sets = Grams(*shingle_sets(joined.combine_chunks(), width=SHINGLE_TOKENS, seed=SEED))
+        sets = join_grams([_shingle_file(examples.path(name)) for name in names])
         threshold = recipe.benchmark.near_duplicate
         pairs.append(join_sets(index_sets(sets, threshold), sets, threshold)[0])
     return components(num, np.concatenate(pairs))
+
+
+def _shingle_file(path: Path) -> Grams:
+    texts = read_table(path, ["text"])["text"].combine_chunks()
+    return Grams(*shingle_sets(texts, width=SHINGLE_TOKENS, seed=SEED))
+
+
+def _draw(dealt: Dealt, recipe: BenchmarkRecipe) -> None:
+    """Take out what is more than the recipe asks for."""
+    places = np.flatnonzero(dealt.splits >= 0)
+    if recipe.task in ("quality", "closed") and len(places):
+        strata = dealt.labels[places] + "/" + np.array(SPLITS, object)[dealt.splits[places]]
+        is_drawn = draw_examples((dealt.ids[place] for place in places), strata, recipe)
+        _reject(dealt, places[~is_drawn], "not_drawn")
 
 
 def _reject(dealt: Dealt, places: Array, reason: str) -> None:
@@ -257,50 +281,56 @@ def _reject_overlap(
     _reject(dealt, dealt.bounds[sources] + rows, "ngram_overlap")
 
 
-def make_canary(examples: Artifact, recipe: BenchmarkRecipe) -> str:
+def make_canary(examples: Artifact, asked: Json) -> str:
     """Return the string that every row of the test split carries: one of its own a benchmark.
 
-    What has it has read the file. The number follows from what is in the benchmark.
+    The number follows from what is in the benchmark and how it was dealt out.
     """
-    digest = hashlib.sha256(f"{recipe.card.name}\n{examples.manifest.id}".encode()).digest()
-    return f"{CANARY} {uuid.UUID(bytes=digest[:16], version=4)}"
+    digest = digest_json({"examples": examples.manifest.id, **asked})
+    return f"{CANARY} {uuid.UUID(hex=digest[:32], version=4)}"
 
 
-def _plan_shards(examples: Artifact, dealt: Dealt, recipe: BenchmarkRecipe) -> list[Shard]:
-    ranks = rank_by_digest(dealt.ids.to_pylist(), f"order {recipe.benchmark.salt}")
-    canary = make_canary(examples, recipe)
-    shards = []
-    for number, split in enumerate(SPLITS):
-        places = np.flatnonzero(dealt.splits == number)
+def _write_shards(
+    work: Work, examples: Artifact, dealt: Dealt, salt: str, canary: str
+) -> list[Outcome]:
+    """Write the shards of each split, rows by digest of their ids: scatter once, then gather."""
+    ranks = rank_by_digest(dealt.ids, f"order {salt}")
+    numbers = np.full(len(ranks), -1, "i8")
+    names: list[str] = []
+    for split, title in enumerate(SPLITS):
+        places = np.flatnonzero(dealt.splits == split)
         places = places[np.argsort(ranks[places], kind="stable")]
         total = -(-len(places) // SHARD_ROWS)
-        for shard in range(total):
-            some = places[shard * SHARD_ROWS : (shard + 1) * SHARD_ROWS]
-            name = f"data/{split}-{shard:05d}-of-{total:05d}.parquet"
-            shares = _share(examples, dealt, some)
-            shards.append(Shard(name, shares, canary if split == "test" else None))
-    return shards
+        numbers[places] = len(names) + np.arange(len(places)) // SHARD_ROWS
+        names += [f"data/{title}-{shard:05d}-of-{total:05d}.parquet" for shard in range(total)]
+    scatterings = []
+    for number, (start, stop) in enumerate(pairwise(dealt.bounds.tolist())):
+        parts = (array[start:stop] for array in (dealt.groups, numbers, ranks))
+        name = f"scatter/{number:05d}.arrow"
+        scatterings.append(Scattering(examples.path(dealt.names[number]), name, *parts))
+    work.map(_scatter_file, [Task(one.name, one) for one in scatterings])
+    paths = [work.folder / one.name for one in scatterings]
+    shards = [
+        Shard(name, number, paths, canary if name.startswith("data/test-") else None)
+        for number, name in enumerate(names)
+    ]
+    return work.map(_write_shard, [Task(shard.name, shard) for shard in shards])
 
 
-def _share(examples: Artifact, dealt: Dealt, places: Array) -> list[Share]:
-    files = np.searchsorted(dealt.bounds, places, "right") - 1
-    shares = []
-    for number in np.unique(files).tolist():
-        within = np.flatnonzero(files == number)
-        rows = places[within] - dealt.bounds[number]
-        path = examples.path(dealt.names[number])
-        shares.append(Share(path, rows, dealt.groups[places[within]], within))
-    return shares
+def _scatter_file(folder: Path, payload: Scattering) -> Outcome:
+    rows = read_table(payload.path).drop_columns(["group", "split"])
+    rows = rows.append_column("group", pa.array(payload.groups, pa.string()))
+    rows = rows.append_column("rank", pa.array(payload.ranks))
+    kept = payload.shards >= 0
+    scatter(rows.filter(pa.array(kept)), payload.shards[kept], folder / payload.name)
+    return Outcome((describe_file(folder / payload.name, payload.name, num_rows=int(kept.sum())),))
 
 
 def _write_shard(folder: Path, shard: Shard) -> Outcome:
-    tables = []
-    for share in shard.shares:
-        rows = read_table(share.path).drop_columns(["group", "split"])
-        groups = pa.array(share.groups, pa.string())
-        tables.append(rows.take(pa.array(share.rows)).append_column("group", groups))
-    order = np.argsort(np.concatenate([share.places for share in shard.shares]))
-    table = pa.concat_tables(tables).take(pa.array(order))
+    rows = gather(shard.paths, shard.number)
+    assert rows is not None
+    # Two equal ranks are equal ids, which no benchmark has.
+    table = rows.sort_by("rank").drop_columns(["rank"])
     canaries = pa.array([shard.canary] * len(table), pa.string())
     table = table.append_column(BENCHMARK_FIELDS[1], canaries)
     entry = write_table(folder, shard.name, table, table.schema, text_columns=TEXT_COLUMNS)

@@ -7,6 +7,7 @@ share a revision_guid, or where a dump has none, their time.
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -43,9 +44,9 @@ def count_happenings(questions: pa.Table, events: pa.Table) -> Happenings:
     """Count what happened to each question.
 
     Args:
-        questions: columns id, owner_user_id; n rows.
-        events: columns id, post_id, post_history_type_id, created_at, user_id, revision_guid,
-            comment; of any posts, in any order.
+        questions: columns id, owner_user_id, owner_display_name; n rows.
+        events: columns id, post_id, post_history_type_id, created_at, user_id, user_display_name,
+            revision_guid, comment; of any posts, in any order.
     """
     num = len(questions)
     events = events.append_column(
@@ -80,6 +81,18 @@ def count_happenings(questions: pa.Table, events: pa.Table) -> Happenings:
     )
 
 
+def are_at_odds(questions: pa.Table, found: Happenings) -> Array:
+    """Tell questions that are closed by Posts (closed_at) and not by history, or the other way."""
+    is_marked = np.asarray(questions["closed_at"].is_valid())
+    return np.asarray(is_marked != found.is_closed)
+
+
+def are_young(questions: pa.Table, dump_at: datetime, min_age_days: int) -> Array:
+    """Tell questions that things may still happen to: younger than that when the dump was made."""
+    youngest = np.datetime64(dump_at.replace(tzinfo=None), "ms") - np.timedelta64(min_age_days, "D")
+    return np.asarray(questions["created_at"].to_numpy().astype("M8[ms]") > youngest)
+
+
 def _find_edits(events: pa.Table, kinds: Array) -> Array:
     """Return the first event of each edit by a person: rows, int64, ascending."""
     is_by_people = pc.fill_null(pc.not_equal(events["user_id"], COMMUNITY_USER), True)
@@ -92,8 +105,13 @@ def _find_edits(events: pa.Table, kinds: Array) -> Array:
 
 
 def _are_by_owner(questions: pa.Table, edits: pa.Table) -> Array:
-    owners = questions["owner_user_id"].take(edits["place"])
-    return np.asarray(pc.fill_null(pc.equal(owners, edits["user_id"]), False), bool)
+    """Tell edits by the owner; two deleted users are one unless their names differ."""
+    owners = questions.take(edits["place"])
+    is_same = pc.fill_null(pc.equal(owners["owner_user_id"], edits["user_id"]), False)
+    are_deleted = pc.and_(pc.is_null(owners["owner_user_id"]), pc.is_null(edits["user_id"]))
+    differs = pc.not_equal(owners["owner_display_name"], edits["user_display_name"])
+    same_name = pc.invert(pc.fill_null(differs, False))
+    return np.asarray(pc.or_(is_same, pc.and_(are_deleted, same_name)), bool)
 
 
 def _last_of(places: Array, rows: Array, num: int) -> Array:

@@ -26,6 +26,7 @@ from corpus.recipe import SPLITS
 from corpus.store import Artifact, Store, Task, Work
 from corpus.tables import read_table, write_table
 from labeling.closed import label_closed
+from labeling.drawing import DRAWING_KEYS
 from labeling.partitions import Partition, dump_times, list_partitions
 from labeling.quality import label_quality
 from labeling.recipe import BenchmarkRecipe, ClosedSection, QualitySection
@@ -37,6 +38,7 @@ LABEL_SCHEMA = pa.schema(
         ("thread_id", pa.int64()),
         ("label", pa.string()),
         ("label_at", pa.timestamp("ms", "UTC")),
+        ("asked_at", pa.timestamp("ms", "UTC")),
         ("reason", pa.string()),  # of a closed one; see `labeling.closed`
         ("reason_then", pa.string()),
         ("reason_id", pa.int32()),
@@ -52,11 +54,12 @@ POST_COLUMNS = (
     "created_at",
     "score",
     "owner_user_id",
+    "owner_display_name",
     "closed_at",
 )
 EVENT_COLUMNS = (
     *("id", "post_id", "post_history_type_id", "created_at"),
-    *("user_id", "revision_guid", "comment"),
+    *("user_id", "user_display_name", "revision_guid", "comment"),
 )
 
 Array = np.ndarray[Any, Any]
@@ -104,7 +107,7 @@ def build_labels(
         tasks = [Task(one.partition.path, one) for one in payloads]
         return merge_outcomes(work.map(_label_partition, tasks))
 
-    asked = {"task": recipe.task, **section.model_dump(mode="json", exclude={"rate", "per_class"})}
+    asked = {"task": recipe.task, **section.model_dump(mode="json", exclude=set(DRAWING_KEYS))}
     inputs = {"posts": posts, "splits": splits}
     return store.build("labels", VERSION, asked, inputs, make, engine, reporter)
 
@@ -123,6 +126,7 @@ def _label_partition(folder: Path, payload: Labelling) -> Outcome:
     columns = {
         "post_id": questions["id"],
         "thread_id": questions["thread_id"],
+        "asked_at": questions["created_at"],
         **dict(zip(labels.column_names, labels.columns, strict=True)),
         "group": dealt["group"],
         "split": dealt["split"],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
+import numpy as np
 import pyarrow as pa
 
 from corpus.durable import write_json
@@ -18,6 +19,7 @@ from corpus.tables import describe_file, read_table
 from labeling.ner import Examples
 from labeling.ner_probes import probe_ner
 from labeling.probes import describe_probes, render_probes, render_probes_markdown, run_probes
+from labeling.ranks import rank_by_digest
 from labeling.recipe import BenchmarkRecipe
 
 VERSION = 1
@@ -36,7 +38,7 @@ def build_probes(
     """Train the models that see no meaning on a benchmark, and keep what they score."""
 
     def make(work: Work) -> Outcome:
-        examples = read_examples(benchmark)
+        examples = read_examples(benchmark, max_examples=recipe.probes.max_examples)
         with reporter.note_if_slow("probes: training small models on the finished files"):
             found = (
                 _run_ner(examples, recipe) if recipe.ner else run_probes(examples, recipe.probes)
@@ -96,11 +98,24 @@ def _run_ner(examples: pa.Table, recipe: BenchmarkRecipe) -> Json:
     return {"task": "ner", "rows": rows}
 
 
-def read_examples(benchmark: Artifact) -> pa.Table:
-    """Read the published examples of all splits, in the order of the files, with `split`."""
+def read_examples(benchmark: Artifact, *, max_examples: int) -> pa.Table:
+    """Read the published examples of all splits, in the order of the files, with `split`.
+
+    Of more than `max_examples` those with the least digests are taken.
+    """
+    files = [
+        (split, benchmark.path(entry.name))
+        for split in SPLITS
+        for entry in benchmark.files(f"data/{split}-")
+    ]
+    ids = [read_table(path, ["example_id"])["example_id"].to_pylist() for _, path in files]
+    ranks = [rank_by_digest(some, "probes") for some in ids]
+    total = sum(map(len, ranks))
+    limit = np.sort(np.concatenate(ranks))[max_examples - 1] if total > max_examples else None
     tables = []
-    for split in SPLITS:
-        for entry in benchmark.files(f"data/{split}-"):
-            rows = read_table(benchmark.path(entry.name))
-            tables.append(rows.append_column("split", pa.array([split] * len(rows), pa.string())))
+    for (split, path), rank in zip(files, ranks, strict=True):
+        rows = read_table(path)
+        if limit is not None:
+            rows = rows.filter(pa.array(rank <= limit))
+        tables.append(rows.append_column("split", pa.array([split] * len(rows), pa.string())))
     return pa.concat_tables(tables)

@@ -139,13 +139,13 @@ def parse_date(file: CsvFile, row: CsvRow, column: str) -> datetime:
 
 
 def parse_integer(file: CsvFile, row: CsvRow, column: str) -> int:
-    """Parse a number of at most 18 digits.
+    """Parse a number of at most 15 digits: probes see numbers as floats.
 
     Raises:
         SourceError: it is none.
     """
     text = row.fields[column]
-    if not re.fullmatch(r"-?[0-9]{1,18}", text):
+    if not re.fullmatch(r"-?[0-9]{1,15}", text):
         raise file.error(row, column, f"{text!r} is no number")
     return int(text)
 

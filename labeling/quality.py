@@ -2,7 +2,7 @@
 
     HQ          score of at least `high_score`, never edited, never closed
     LQ_EDIT     negative score, edited by others at least `min_edits` times, never closed
-    LQ_CLOSE    closed, and never edited
+    LQ_CLOSE    closed, and never edited; `reason` says why
 
 All else has no class. Edits are those by people; a score is that of the day of the dump. Deleted
 questions, the worst of all, are in no dump.
@@ -13,18 +13,27 @@ community question answering sites, Information Sciences 600 (2022).
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from labeling.happenings import count_happenings
+from labeling.closed import name_reasons
+from labeling.happenings import are_at_odds, are_young, count_happenings
 from labeling.recipe import QualitySection
 
 CLASSES = ("HQ", "LQ_EDIT", "LQ_CLOSE")
-REASONS = ("no_history", "too_young", "reopened", "no_class")
+REASONS = (
+    "no_history",
+    "too_young",
+    "migrated",
+    "state_disagrees",  # Posts says closed and history does not, or the other way round
+    "reopened",
+    "reason:duplicate",  # where the recipe leaves duplicates out
+    "no_class",
+)
 
 Array = np.ndarray[Any, Any]
 
@@ -42,8 +51,8 @@ def label_quality(
 
     Returns:
         Columns label, label_at (when the last thing happened that the label needs; null for HQ,
-        whose score is known on the day of the dump), reason, reason_then, reason_id (null); and
-        one of REASONS or "" for each, objects, shape (n,).
+        whose score is known on the day of the dump), reason, reason_then, reason_id (of the
+        closure that holds); and one of REASONS or "" for each, objects, shape (n,).
     """
     found = count_happenings(questions, events)
     scores = pc.fill_null(questions["score"], 0).to_numpy()
@@ -60,17 +69,20 @@ def label_quality(
     is_close = found.is_closed & ~is_edited
     labels[is_close] = "LQ_CLOSE"
     label_at[is_close] = found.last_closed_at[is_close]
-    reasons = np.where(labels == None, "no_class", "").astype(object)  # noqa: E711
+    why = name_reasons(found.last_reason, found.is_closed)
+    reasons = np.where([label is None for label in labels], "no_class", "").astype(object)
+    if not recipe.keep_duplicates:
+        reasons[is_close & (np.array(why["reason"].to_pylist(), object) == "duplicate")] = (
+            "reason:duplicate"
+        )
     reasons[was_closed & ~found.is_closed] = "reopened"
-    youngest = np.datetime64(dump_at.replace(tzinfo=None) - timedelta(recipe.min_age_days), "ms")
-    reasons[questions["created_at"].to_numpy().astype("M8[ms]") > youngest] = "too_young"
+    reasons[are_at_odds(questions, found)] = "state_disagrees"
+    reasons[found.is_migrated] = "migrated"
+    reasons[are_young(questions, dump_at, recipe.min_age_days)] = "too_young"
     reasons[~found.has_first] = "no_history"
-    nothing = pa.nulls(num, pa.string())
     columns = {
         "label": pa.array(labels, pa.string()),
         "label_at": pa.array(label_at).cast(pa.timestamp("ms", "UTC")),
-        "reason": nothing,
-        "reason_then": nothing,
-        "reason_id": pa.nulls(num, pa.int32()),
+        **why,
     }
     return pa.table(columns), reasons

@@ -7,15 +7,14 @@ no duplicate banner can be in it. `raw_text` is what the published set would hav
 Markdown of the first revision; for quality that for LQ_EDIT and the rendered page for the others,
 which is the leak that the published set has.
 
-Which of the labelled questions are drawn depends on digests of their ids, and so not on the order
-of anything; what is not drawn is rejected as `not_drawn`.
+Which of the labelled questions are drawn depends on digests of their ids (`labeling.drawing`), and
+so not on the order of anything.
 """
 
 from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,18 +23,20 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from corpus.attribution import UserNames, credit, post_link
+from corpus.cuts import split_by_date, to_times
 from corpus.engine import Engine
 from corpus.licences import licences_at
 from corpus.manifest import Flow, Outcome, merge_outcomes
 from corpus.posts import load_user_names
 from corpus.progress import Reporter
+from corpus.recipe import SPLITS
 from corpus.store import Artifact, Store, Task, Work
 from corpus.tables import read_table, write_table
 from labeling.canonical import canonicalise
+from labeling.drawing import draw_examples
 from labeling.examples import DEALT_FIELDS, TEXT_COLUMNS
 from labeling.markdown import dialect_at
 from labeling.partitions import Partition
-from labeling.ranks import rank_by_digest
 from labeling.recipe import BenchmarkRecipe
 from labeling.revisions import find_revisions
 from labeling.schemas import CLOSED_SCHEMA, QUALITY_SCHEMA
@@ -54,7 +55,7 @@ class Drawing(NamedTuple):
 
     partition: Partition
     labels: Path
-    drawn: Array
+    reasons: Array
     task: str
 
 
@@ -70,27 +71,26 @@ def build_question_examples(
 
     def make(work: Work) -> Outcome:
         names = [entry.name.removeprefix("labels/") for entry in labels.files("labels/")]
+        columns = ["post_id", "label", "split", "asked_at"]
         tables = [
-            read_table(labels.path(f"labels/{n}"), ["post_id", "label", "split"]) for n in names
+            (name.split("/")[0], read_table(labels.path(f"labels/{name}"), columns))
+            for name in names
         ]
-        drawn = draw_questions(
-            [(name.split("/")[0], table) for name, table in zip(names, tables, strict=True)],
-            recipe,
-        )
         payloads = [
             Drawing(
                 Partition(posts.folder, *name.split("/")),
                 labels.path(f"labels/{name}"),
-                chosen,
+                reasons,
                 recipe.task,
             )
-            for name, chosen in zip(names, drawn, strict=True)
+            for name, reasons in zip(names, draw_questions(tables, recipe), strict=True)
         ]
-        tasks = [Task(one.partition.path, one, len(one.drawn)) for one in payloads]
+        tasks = [Task(one.partition.path, one, len(one.reasons)) for one in payloads]
         return merge_outcomes(work.map(_write_examples, tasks, unit="questions"))
 
     section = {
         "salt": recipe.benchmark.salt,
+        "cuts": recipe.benchmark.model_dump(mode="json")["cuts"],
         recipe.task: getattr(recipe, recipe.task).model_dump(mode="json"),
     }
     inputs = {"labels": labels, "posts": posts}
@@ -98,60 +98,33 @@ def build_question_examples(
 
 
 def draw_questions(tables: list[tuple[str, pa.Table]], recipe: BenchmarkRecipe) -> list[Array]:
-    """Return which labelled questions are drawn, bool, by table.
+    """Return why each labelled question is not drawn, objects, by table: "" for those that are.
 
     Args:
-        tables: site, and columns post_id, label, split of each partition.
-        recipe: quality draws at most `per_class` of each class and split's share of it; closed as
-            many open as closed ones of each split, or all.
+        tables: site, and columns post_id, label, split, asked_at of each partition.
+        recipe: with `cuts`, a question whose time belongs into another split than its document
+            is in is `other_split`; of the others `labeling.drawing` chooses.
     """
     if not tables:
         return []
-    strata = pc.binary_join_element_wise(
-        *(
-            pa.chunked_array([c for _, t in tables for c in t[n].chunks])
-            for n in ("label", "split")
-        ),
-        "/",
-    ).combine_chunks()
-    names, codes = np.unique(strata.to_numpy(zero_copy_only=False), return_inverse=True)
-    ids = (f"{site}/{one}" for site, table in tables for one in table["post_id"].to_pylist())
-    ranks = rank_by_digest(ids, recipe.benchmark.salt)
-    sizes = dict(zip(names.tolist(), np.bincount(codes).tolist(), strict=True))
-    limits = _limit_strata(sizes, recipe)
-    is_drawn = np.zeros(len(codes), bool)
-    for code, name in enumerate(names.tolist()):
-        places = np.flatnonzero(codes == code)
-        is_drawn[places[np.argsort(ranks[places], kind="stable")[: limits[name]]]] = True
+    joined = pa.concat_tables([table for _, table in tables])
+    reasons = np.full(len(joined), "", object)
+    splits = np.array(joined["split"].to_pylist(), object)
+    if recipe.benchmark.cuts is not None:
+        by_date = split_by_date(to_times(joined["asked_at"]), recipe.benchmark.cuts)
+        reasons[np.array(SPLITS, object)[by_date] != splits] = "other_split"
+    places = np.flatnonzero(reasons == "")
+    strata = np.array(joined["label"].to_pylist(), object) + "/" + splits
+    ids = [f"{site}/{one}" for site, table in tables for one in table["post_id"].to_pylist()]
+    is_drawn = draw_examples((ids[place] for place in places), strata[places], recipe)
+    reasons[places[~is_drawn]] = "not_drawn"
     bounds = np.cumsum([0, *(len(table) for _, table in tables)])
-    return [is_drawn[a:b] for a, b in itertools.pairwise(bounds)]
-
-
-def _limit_strata(sizes: Mapping[str, int], recipe: BenchmarkRecipe) -> dict[str, int]:
-    """Return how many questions of each "label/split" are drawn, given how many there are."""
-    limits = dict(sizes)
-    if recipe.quality and (most := recipe.quality.per_class) is not None:
-        totals = Counter[str]()
-        for stratum, num in sizes.items():
-            totals[stratum.split("/")[0]] += num
-        return {
-            stratum: min(num, -(-num * most // totals[stratum.split("/")[0]]))
-            for stratum, num in sizes.items()
-        }
-    if recipe.closed and recipe.closed.rate == "balanced":
-        for split in {stratum.split("/")[1] for stratum in sizes}:
-            both = (f"closed/{split}", f"open/{split}")
-            limits |= dict.fromkeys(both, min(sizes.get(one, 0) for one in both))
-    if recipe.closed and (most := recipe.closed.max_questions) is not None:
-        total = sum(limits.values())
-        if total > most:
-            limits = {stratum: num * most // total for stratum, num in limits.items()}
-    return limits
+    return [reasons[a:b] for a, b in itertools.pairwise(bounds)]
 
 
 def _write_examples(folder: Path, payload: Drawing) -> Outcome:
     partition, site = payload.partition, payload.partition.site
-    labels = read_table(payload.labels).filter(pa.array(payload.drawn))
+    labels = read_table(payload.labels).filter(pa.array(payload.reasons == ""))
     posts = partition.read("Posts")
     posts = posts.take(pc.index_in(labels["post_id"], posts["id"].combine_chunks()))
     first = find_revisions(partition.read("PostHistory"), labels["post_id"].to_numpy())
@@ -185,15 +158,17 @@ def _write_examples(folder: Path, payload: Drawing) -> Outcome:
     schema = pa.schema([*SCHEMA_BY_TASK[payload.task], *DEALT_FIELDS])
     arrays = [_as_array(columns[field.name], field.type) for field in schema]
     table = pa.table(arrays, schema=schema)
-    has_text = pc.not_equal(table["text"], "")
-    kept = table.filter(has_text)
-    name = f"examples/{partition.path}"
-    entry = write_table(folder, name, kept, schema, text_columns=TEXT_COLUMNS)
-    rejected = {
-        "not_drawn": len(payload.drawn) - len(labels),
-        "empty": len(table) - len(kept),
-    }
-    return Outcome((entry,), {"questions": Flow(len(payload.drawn), len(kept), rejected)})
+    why = Counter(payload.reasons[payload.reasons != ""].tolist())
+    is_empty = pc.equal(table["text"], "")
+    # Of imported and merged posts, history may begin after the label was given.
+    is_late = pc.fill_null(pc.greater(table["input_at"], table["label_at"]), False)
+    kept = table.filter(pc.invert(pc.or_(is_empty, is_late)))
+    entry = write_table(
+        folder, f"examples/{partition.path}", kept, schema, text_columns=TEXT_COLUMNS
+    )
+    why["empty"] = pc.sum(is_empty).as_py() or 0
+    why["input_after_label"] = len(table) - len(kept) - why["empty"]
+    return Outcome((entry,), {"questions": Flow(len(payload.reasons), len(kept), why)})
 
 
 def _as_array(values: Any, kind: pa.DataType) -> Any:

@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import json
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -29,6 +30,10 @@ from corpus.recipe import (
 )
 
 Task = Literal["quality", "closed", "ner", "obsoletion"]
+Reason = Literal["duplicate", "off_topic", "unclear", "too_broad", "opinion_based"]
+Days = Annotated[int, Field(ge=0, le=36_500)]
+# Keys of `quality` and `closed` that say which label a question of a dump has.
+RULE_KEYS = {"high_score", "min_edits", "min_age_days", "keep_duplicates", "reopened"}
 TASKS: tuple[Task, ...] = ("quality", "closed", "ner", "obsoletion")
 
 
@@ -61,12 +66,14 @@ class BenchmarkSection(Section):
 class QualitySection(Section):
     """HQ, LQ_EDIT and LQ_CLOSE by the rule of Annamoradnejad et al. (2022).
 
-    `per_class` caps every class (null: all); the published set has 20,000 of each.
+    `per_class` caps every class (null: all); the published set has 20,000 of each. Closed as a
+    duplicate of another question is LQ_CLOSE there too, unless `keep_duplicates` is false.
     """
 
     high_score: Annotated[int, Field(gt=-(2**31), lt=2**31)] = 30
     min_edits: Count = 2
-    min_age_days: Annotated[int, Field(ge=0, lt=2**31)] = 30
+    min_age_days: Days = 30
+    keep_duplicates: bool = True
     per_class: Count | None = None
 
 
@@ -80,13 +87,13 @@ class ClosedSection(Section):
 
     rate: Literal["natural", "balanced"] = "balanced"
     reopened: Literal["closed", "open", "leave_out"] = "leave_out"
-    reasons: list[Literal["duplicate", "off_topic", "unclear", "too_broad", "opinion_based"]] = [
+    reasons: Annotated[list[Reason], Field(min_length=1)] = [
         "off_topic",
         "unclear",
         "too_broad",
         "opinion_based",
     ]
-    min_age_days: Annotated[int, Field(ge=0, lt=2**31)] = 30
+    min_age_days: Days = 30
     max_questions: Count | None = None
 
 
@@ -109,13 +116,17 @@ class ObsoletionSection(Section):
 
     per_stratum: Count = 100
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 1
-    min_age_days: Annotated[int, Field(ge=0, lt=2**31)] = 365
+    min_age_days: Days = 365
     overtaken_by: Count = 2
 
 
 class ProbesSection(Section):
-    """Grouped cross-validation of models that see no meaning; `resamples` of the bootstrap."""
+    """Grouped cross-validation of models that see no meaning; `resamples` of the bootstrap.
 
+    Of a larger benchmark, `max_examples` are drawn by digest of their ids.
+    """
+
+    max_examples: Count = 60_000
     num_folds: Annotated[int, Field(ge=2, le=20)] = 5
     resamples: Annotated[int, Field(ge=100, le=100_000)] = 1_000
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 1
@@ -138,6 +149,12 @@ class BenchmarkRecipe(Section):
         if len(present) != 1:
             named = ", ".join(present) or "none"
             raise ValueError(f"task sections are: {named}; there must be one of {', '.join(TASKS)}")
+        return self
+
+    @pydantic.model_validator(mode="after")
+    def _sentences_have_no_time(self) -> Self:
+        if self.ner and self.benchmark.cuts:
+            raise ValueError("benchmark.cuts is given; the sentences of ner have no time to cut by")
         return self
 
     @property
@@ -176,3 +193,8 @@ def parse_benchmark_recipe(content: dict[str, Any], where: str = "recipe") -> Be
         return BenchmarkRecipe.model_validate(content)
     except pydantic.ValidationError as error:
         raise RecipeError(describe_problems(error, where)) from error
+
+
+def read_stored_recipe(content: dict[str, Any]) -> BenchmarkRecipe:
+    """Return the recipe that a manifest keeps as JSON, where dates are text."""
+    return BenchmarkRecipe.model_validate_json(json.dumps(content))

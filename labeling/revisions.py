@@ -38,7 +38,7 @@ def find_revisions(history: pa.Table, post_ids: Array, before: pa.Array | None =
         history: rows of PostHistory, in any order.
         post_ids: int64, shape (n,); each once.
         before: timestamp("ms", "UTC"), shape (n,); an event at this time or later is not in it,
-            but initial ones always are. None: the initial ones alone.
+            but the first initial one of each part always is. None: these alone.
 
     Returns:
         REVISION_SCHEMA, n rows in the order of `post_ids`.
@@ -59,12 +59,12 @@ def find_revisions(history: pa.Table, post_ids: Array, before: pa.Array | None =
     events = history.append_column("place", pc.index_in(history["post_id"], wanted))
     events = events.filter(pc.is_valid(events["place"]))
     events = events.sort_by([(key, "ascending") for key in ("place", "created_at", "id")])
+    is_wanted = _are_first(events)
     if before is not None and len(events):
         limits = before.take(events["place"].combine_chunks())
-        initial = pa.array([types[0] for types in TYPES_BY_PART.values()], pa.int32())
-        is_initial = pc.is_in(events["post_history_type_id"].cast(pa.int32()), initial)
         is_known = pc.fill_null(pc.less(events["created_at"], limits), True)
-        events = events.filter(pc.or_(is_initial, is_known))
+        is_wanted = is_wanted | np.asarray(is_known, bool)
+    events = events.filter(pa.array(is_wanted))
     num_types = 1 if before is None else 3
     last = {
         part: _last_events(events, types[:num_types], len(wanted))
@@ -97,6 +97,16 @@ def find_events(history: pa.Table, types: tuple[int, ...]) -> pa.Table:
     """Return the events of some types, by post_id, created_at, id."""
     events = history.filter(pc.is_in(history["post_history_type_id"], pa.array(types, pa.int32())))
     return events.sort_by([(key, "ascending") for key in ("post_id", "created_at", "id")])
+
+
+def _are_first(events: pa.Table) -> Array:
+    """Tell the first initial event of each part of each post; merged posts have several."""
+    kinds, places = events["post_history_type_id"].to_numpy(), events["place"].to_numpy()
+    is_first = np.zeros(len(events), bool)
+    for initial, *_ in TYPES_BY_PART.values():
+        rows = np.flatnonzero(kinds == initial)
+        is_first[rows[np.unique(places[rows], return_index=True)[1]]] = True
+    return is_first
 
 
 def _last_events(events: pa.Table, types: tuple[int, ...], num_posts: int) -> pa.Array:

@@ -14,7 +14,12 @@ import pyarrow as pa
 from labeling.examples import EXAMPLE_SCHEMA
 
 QUALITY_SCHEMA = pa.schema(
-    [*EXAMPLE_SCHEMA, pa.field("raw_title", pa.string()), pa.field("raw_body", pa.string())]
+    [
+        *EXAMPLE_SCHEMA,
+        pa.field("raw_title", pa.string()),
+        pa.field("raw_body", pa.string()),
+        pa.field("reason", pa.string()),
+    ]
 )
 CLOSED_SCHEMA = pa.schema(
     [

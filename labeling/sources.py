@@ -1,8 +1,8 @@
 """The examples of published files: read, checked, and in the form that the others have.
 
-    examples/all.parquet    columns: the task's schema, `group` and `split` (null, but for `ner`)
-    source.json             what the files are and what was counted in them; of `ner` also what
-                            the corpus has of them
+    examples/0000k.parquet  columns: the task's schema, `group` and `split` (null, but for `ner`)
+    source.json             the digests of the files, and what was counted in them; of `ner` also
+                            what the corpus has of them
 
 The name and the place of a file are not part of what is built; its bytes and, for `ner`, its split
 are, and the documents of a corpus that has the site.
@@ -10,12 +10,14 @@ are, and the documents of a corpus that has the site.
 
 from __future__ import annotations
 
+import stat
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from corpus.durable import write_json
 from corpus.engine import Engine
@@ -25,16 +27,17 @@ from corpus.progress import Reporter
 from corpus.recipe import SPLITS, Split
 from corpus.store import Artifact, Store, Task, Work
 from corpus.tables import describe_file, write_table
-from labeling.closed_csv import read_closed_csv
+from labeling.closed_csv import iter_closed_csv
 from labeling.conll import read_ner_file
 from labeling.examples import DEALT_FIELDS, TEXT_COLUMNS
 from labeling.grounding import describe_grounding, ground_examples, has_site
 from labeling.ner import describe_ner, make_ner_examples
 from labeling.obsoletion_examples import read_obsoletion_examples
-from labeling.quality_csv import read_quality_csv
+from labeling.quality_csv import iter_quality_csv
 from labeling.recipe import BenchmarkRecipe
 
 VERSION = 1
+FILE_ROWS = 100_000
 SOURCE = "source.json"
 SPLIT_BY_STEM: dict[str, Split] = {"train": "train", "dev": "validation", "test": "test"}
 
@@ -56,10 +59,12 @@ class Payload(NamedTuple):
 
 
 class Read(NamedTuple):
-    """What the files hold: examples with group and split, how many were read, why not all."""
+    """What the files hold: examples with group and split, and why not all rows are.
 
-    table: pa.Table
-    num_read: int
+    `rejected` and `notes` are whole once all tables have been taken.
+    """
+
+    tables: Iterable[pa.Table]
     rejected: Counter[str]
     notes: Json
 
@@ -88,8 +93,10 @@ def build_published_examples(
     Raises:
         SourceError: a file is not what it should be; nothing is written then.
     """
-    files = [parse_source(source, recipe) for source in sources]
-    digests = sorted((file.split or "", _digest(file.path)) for file in files)
+    parsed = [parse_source(source, recipe) for source in sources]
+    by_digest = sorted((file.split or "", _digest(file.path), file) for file in parsed)
+    digests = [[split, digest] for split, digest, _ in by_digest]
+    files = [file for _, _, file in by_digest]
     searched = documents if documents and recipe.ner and has_site(documents) else None
     payload = Payload(files, recipe, items, searched)
 
@@ -98,12 +105,7 @@ def build_published_examples(
             (outcome,) = work.map(_write_examples, [Task("examples", payload)])
         return outcome
 
-    section = {
-        "task": recipe.task,
-        "files": [list(digest) for digest in digests],
-        "section": getattr(recipe, recipe.task).model_dump(mode="json"),
-        "benchmark": recipe.benchmark.model_dump(mode="json", include={"salt", "fractions"}),
-    }
+    section = {"task": recipe.task, "files": digests, **_read_keys(recipe)}
     named = {"items": items, "documents": searched}
     inputs = {name: artifact for name, artifact in named.items() if artifact}
     return store.build("examples", VERSION, section, inputs, make, engine, reporter)
@@ -121,7 +123,11 @@ def parse_source(source: str, recipe: BenchmarkRecipe) -> Source:
         named, path = "", source
     split = next((one for one in SPLITS if one == named), None)
     file = Source(Path(path), split)
-    if not file.path.is_file():
+    try:
+        is_file = stat.S_ISREG(file.path.stat().st_mode)
+    except OSError as error:
+        raise SourceError(f"{path[:200]} cannot be read: {error.strerror}") from error
+    if not is_file:
         raise SourceError(f"{path} is not a file; give --source the path of a published file")
     if not recipe.ner or split:
         return file
@@ -141,14 +147,27 @@ def _digest(path: Path) -> str:
         raise SourceError(f"{path} cannot be read: {error.strerror}") from error
 
 
+def _read_keys(recipe: BenchmarkRecipe) -> Json:
+    """Return the keys of the recipe that reading depends on."""
+    if recipe.closed:
+        return {"reasons": sorted(recipe.closed.reasons)}
+    if not recipe.ner:
+        return {}
+    dealt = recipe.benchmark.model_dump(mode="json", include={"salt", "fractions"})
+    return recipe.ner.model_dump(mode="json") | (dealt if recipe.ner.splits == "resampled" else {})
+
+
 def _write_examples(folder: Path, payload: Payload) -> Outcome:
     read = _read_sources(*payload)
-    entry = write_table(
-        folder, "examples/all.parquet", read.table, read.table.schema, text_columns=TEXT_COLUMNS
-    )
-    write_json(folder / SOURCE, read.notes)
-    flow = Flow(read.num_read, len(read.table), read.rejected)
-    return Outcome((entry, describe_file(folder / SOURCE, SOURCE)), {"rows": flow})
+    entries, num_rows = [], 0
+    for number, table in enumerate(read.tables):
+        name = f"examples/{number:05d}.parquet"
+        entries.append(write_table(folder, name, table, table.schema, text_columns=TEXT_COLUMNS))
+        num_rows += len(table)
+    digests = [{"split": file.split, "sha256": _digest(file.path)} for file in payload.sources]
+    write_json(folder / SOURCE, {"files": digests, **read.notes})
+    flow = Flow(num_rows + read.rejected.total(), num_rows, read.rejected)
+    return Outcome((*entries, describe_file(folder / SOURCE, SOURCE)), {"rows": flow})
 
 
 def _read_sources(
@@ -160,16 +179,51 @@ def _read_sources(
     if recipe.ner:
         return _read_ner(sources, recipe, documents)
     if items:
-        return Read(*read_obsoletion_examples(items, [source.path for source in sources]))
+        examples = read_obsoletion_examples(items, [source.path for source in sources])
+        return Read([examples.table], examples.rejected, examples.notes)
     if len(sources) != 1:
         raise BadValue(f"{recipe.task} has one published file; {len(sources)} were given")
-    reader = read_quality_csv if recipe.quality else read_closed_csv
-    published = reader(sources[0].path)
-    table, rejected = published.table, published.rejected
+    rejected, labels, encodings = Counter[str](), Counter[str](), set[str]()
+    notes: Json = {}
+    read = iter_quality_csv if recipe.quality else iter_closed_csv
+
+    def iter_tables() -> Iterator[pa.Table]:
+        for part in read(sources[0].path):
+            rejected.update(part.rejected)
+            labels.update(part.labels)
+            encodings.add(part.encoding)
+            yield _keep_reasons(part.table, recipe, rejected)
+        notes.update(encoding=min(encodings), labels=dict(sorted(labels.items())))
+
+    return Read(_in_large_tables(iter_tables()), rejected, notes)
+
+
+def _keep_reasons(table: pa.Table, recipe: BenchmarkRecipe, rejected: Counter[str]) -> pa.Table:
+    """Leave out questions closed for a reason that the recipe does not count; add what is dealt."""
+    if recipe.closed:
+        names = table["reason"]
+        is_counted = pc.is_in(names, pa.array(recipe.closed.reasons))
+        is_other = pc.and_(pc.is_valid(names), pc.invert(is_counted))
+        for name in names.filter(is_other).to_pylist():
+            rejected[f"reason:{name}"] += 1
+        table = table.filter(pc.invert(is_other))
     for field in DEALT_FIELDS:
         table = table.append_column(field, pa.nulls(len(table), field.type))
-    notes = {"encoding": published.encoding, "labels": dict(sorted(published.labels.items()))}
-    return Read(table, len(table) + rejected.total(), rejected, notes)
+    return table
+
+
+def _in_large_tables(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    """Join small tables into ones of some FILE_ROWS rows; there is always one."""
+    waiting: list[pa.Table] = []
+    num_rows, num_written = 0, 0
+    for table in tables:
+        waiting.append(table)
+        num_rows += len(table)
+        if num_rows >= FILE_ROWS:
+            yield pa.concat_tables(waiting)
+            waiting, num_rows, num_written = [], 0, num_written + 1
+    if waiting and (num_rows or not num_written):
+        yield pa.concat_tables(waiting)
 
 
 def _read_ner(
@@ -185,4 +239,4 @@ def _read_ner(
     table = examples.table
     for field, values in zip(DEALT_FIELDS, (examples.groups, examples.splits), strict=True):
         table = table.append_column(field, values)
-    return Read(table, examples.num_read, Counter(examples.rejected), notes)
+    return Read([table], Counter(examples.rejected), notes)

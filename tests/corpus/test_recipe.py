@@ -30,11 +30,11 @@ def identity(recipe: Recipe) -> str:
     return digest_json(recipe.model_dump(mode="json"))
 
 
-# Those of benchmarks are read in tests/labeling/test_recipe.py.
+# Those of benchmarks and of models are read in their own tests.
 CORPORA = sorted(
     path
     for path in DATACARDS.glob("*/recipe.toml")
-    if not re.search(r"^\[(quality|closed|ner|obsoletion)\]", path.read_text("utf-8"), re.MULTILINE)
+    if not re.search(r"^\[(quality|closed|ner|obsoletion|model)\]", path.read_text("utf-8"), re.MULTILINE)
 )
 
 

@@ -17,8 +17,11 @@ FIRST = [(7, 1, 0, 1, None, "t"), (7, 2, 0, 1, None, "b")]
 def label_of(
     events: list[tuple], question: dict[str, Any] | None = None, **recipe: Any
 ) -> tuple[Any, ...]:
+    closed = [event[2] for event in events if event[1] == 10]
+    is_closed = bool(closed) and events[-1][1] != 11
+    asked = {"id": 7, "closed_at": day(closed[-1]) if is_closed else None, **(question or {})}
     table, reasons = label_closed(
-        make_questions([{"id": 7, **(question or {})}]),
+        make_questions([asked]),
         make_events([*FIRST, *events]),
         DUMP_AT,
         ClosedSection(**recipe),
@@ -62,9 +65,12 @@ def test_the_closure_that_holds_gives_the_reason() -> None:
     assert label_of(events) == ("closed", "", "opinion_based", day(9))
 
 
-def test_what_was_migrated_or_closed_without_an_event_is_left_out() -> None:
+def test_what_was_migrated_or_where_posts_and_history_disagree_is_left_out() -> None:
     assert label_of([(7, 35, 5, 2)])[1] == "migrated"
-    assert label_of([], {"closed_at": day(3)})[1] == "no_close_event"
+    assert label_of([], {"closed_at": day(3)})[1] == "state_disagrees"
+    assert label_of([(7, 10, 5, 2, "103")], {"closed_at": None})[1] == "state_disagrees"
+    reopened = [(7, 10, 5, 2, "103"), (7, 11, 6, 2)]
+    assert label_of(reopened, {"closed_at": day(5)}, reopened="open")[1] == "state_disagrees"
 
 
 def test_young_questions_may_still_be_closed() -> None:

@@ -568,7 +568,7 @@ def test_the_corpus_is_an_input_only_where_it_is_searched(
     alone = build_ner(corpus, tmp_path)["examples"]
     assert alone.manifest.inputs == {} and alone.manifest.id != searched.manifest.id
     assert "grounding" not in json.loads(alone.path("source.json").read_bytes())
-    both = [read_table(one.path("examples/all.parquet")) for one in (alone, searched)]
+    both = [read_table(one.path("examples/00000.parquet")) for one in (alone, searched)]
     assert both[0]["split"].equals(both[1]["split"]) and both[0]["group"].equals(both[1]["group"])
     assert both[0]["doc_id"].null_count == len(both[0]) > both[1]["doc_id"].null_count
 

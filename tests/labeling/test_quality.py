@@ -17,8 +17,11 @@ FIRST = [(7, 1, 0, 1, None, "t"), (7, 2, 0, 1, None, "b"), (7, 3, 0, 1, None, "<
 
 
 def label_of(question: dict[str, Any], events: list[tuple], **recipe: Any) -> tuple[Any, str, Any]:
+    closed = [event[2] for event in events if event[1] == 10]
+    is_closed = bool(closed) and not any(e[1] == 11 and e[2] > closed[-1] for e in events)
+    asked = {"id": 7, "closed_at": day(closed[-1]) if is_closed else None, **question}
     table, reasons = label_quality(
-        make_questions([{"id": 7, **question}]),
+        make_questions([asked]),
         make_events(events),
         DUMP_AT,
         QualitySection(**recipe),
@@ -66,6 +69,43 @@ def test_closed_without_an_edit_is_low_quality_close() -> None:
     assert label_of({}, edited)[1] == "no_class"
 
 
+def test_a_duplicate_is_low_quality_close_unless_the_recipe_leaves_it_out() -> None:
+    events = [*FIRST, (7, 10, 5, 2, "101")]
+    assert label_of({"score": 200}, events) == ("LQ_CLOSE", "", day(5))
+    assert label_of({}, events, keep_duplicates=False)[1] == "reason:duplicate"
+    assert label_of({}, [*FIRST, (7, 10, 5, 2, "102")], keep_duplicates=False)[1] == ""
+
+
+def test_what_was_migrated_or_where_posts_and_history_disagree_has_no_class() -> None:
+    assert label_of({"score": 50}, [*FIRST, (7, 35, 5, 2)])[1] == "migrated"
+    assert label_of({"score": 50, "closed_at": day(3)}, FIRST)[1] == "state_disagrees"
+
+
+def test_a_deleted_owner_edits_under_the_name_that_is_left() -> None:
+    question = {"id": 7, "score": -1, "owner_user_id": None, "owner_display_name": "user12"}
+    for name, reason in (("user12", "no_class"), (None, "no_class"), ("user99", "")):
+        edits = [(7, 5, 1, None, None, "x"), (7, 5, 2, None, None, "y")]
+        events = make_events([*FIRST, *edits])
+        names = pa.array([*["user12"] * len(FIRST), name, name], pa.string())
+        place = events.schema.get_field_index("user_display_name")
+        events = events.set_column(place, "user_display_name", names)
+        asked = make_questions([question])
+        assert label_quality(asked, events, DUMP_AT, QualitySection())[1][0] == reason
+
+
+def test_edits_of_dumps_without_guids_are_told_by_their_time() -> None:
+    rows = [(7, 4, 1, 2, None, "x"), (7, 5, 1, 2, None, "y"), (7, 5, 2, 2, None, "z")]
+    events = make_events([*FIRST, *rows])
+    place = events.schema.get_field_index("revision_guid")
+    events = events.set_column(place, "revision_guid", pa.nulls(len(events), pa.string()))
+    question = make_questions([{"id": 7, "score": -1}])
+    labels = {
+        num: label_quality(question, events, DUMP_AT, QualitySection(min_edits=num))[1][0]
+        for num in (2, 3)
+    }
+    assert labels == {2: "", 3: "no_class"}
+
+
 def test_a_reopened_question_has_no_class() -> None:
     events = [*FIRST, (7, 10, 5, 2, "103"), (7, 11, 6, 2)]
     assert label_of({"score": 50}, events)[1] == "reopened"
@@ -92,6 +132,8 @@ def naive(question: dict[str, Any], events: list[dict[str, Any]]) -> str:
     state = [e["post_history_type_id"] for e in own if e["post_history_type_id"] in (10, 11)]
     if not any(e["post_history_type_id"] == 2 for e in own):
         return "no_history"
+    if bool(state and state[-1] == 10) != (question["closed_at"] is not None):
+        return "state_disagrees"
     if state and state[-1] == 11 and 10 in state:
         return "reopened"
     if state and state[-1] == 10:
@@ -99,6 +141,23 @@ def naive(question: dict[str, Any], events: list[dict[str, Any]]) -> str:
     if question["score"] >= 30 and not edits:
         return "HQ"
     return "LQ_EDIT" if question["score"] < 0 and len(others) >= 2 else "no_class"
+
+
+def close_as_history_says(
+    questions: pa.Table, events: pa.Table, chance: np.random.Generator
+) -> pa.Table:
+    """Set closed_at where the last such event is a closure, and one in twenty wrongly."""
+    state: dict[int, int] = {}
+    for event in sorted(events.to_pylist(), key=lambda e: (e["created_at"], e["id"])):
+        if event["post_history_type_id"] in (10, 11):
+            state[event["post_id"]] = event["post_history_type_id"]
+    is_closed = [
+        (state.get(post_id) == 10) != (chance.random() < 0.05)
+        for post_id in questions["id"].to_pylist()
+    ]
+    times = pa.array([day(1) if one else None for one in is_closed], pa.timestamp("ms", "UTC"))
+    place = questions.schema.get_field_index("closed_at")
+    return questions.set_column(place, "closed_at", times)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -126,6 +185,7 @@ def test_it_is_what_reading_the_rule_aloud_gives(seed: int) -> None:
         for _ in range(900)
     ]
     events = make_events(rows)
+    questions = close_as_history_says(questions, events, chance)
     table, reasons = label_quality(questions, events, DUMP_AT, QualitySection())
     found = [r or label for r, label in zip(reasons, table["label"].to_pylist(), strict=True)]
     listed = events.to_pylist()

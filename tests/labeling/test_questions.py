@@ -17,6 +17,7 @@ from labeling.labels import build_labels
 from labeling.questions import build_question_examples, draw_questions
 from labeling.recipe import BenchmarkRecipe, parse_benchmark_recipe
 from tests.conftest import Build
+from tests.labeling.conftest import day
 
 CARD = {"name": "x", "title": "X", "summary": ""}
 
@@ -28,7 +29,14 @@ def make_recipe(task: str, **section: object) -> BenchmarkRecipe:
 
 def make_table(rows: list[tuple[int, str, str]]) -> pa.Table:
     ids, labels, splits = ([row[n] for row in rows] for n in range(3))
-    return pa.table({"post_id": pa.array(ids, pa.int64()), "label": labels, "split": splits})
+    times = pa.array([day(one % 1000) for one in ids], pa.timestamp("ms", "UTC"))
+    names = {"label": pa.array(labels, pa.string()), "split": pa.array(splits, pa.string())}
+    return pa.table({"post_id": pa.array(ids, pa.int64()), **names, "asked_at": times})
+
+
+def draw(rows: list[tuple[int, str, str]], recipe: BenchmarkRecipe) -> list[tuple[int, str, str]]:
+    (reasons,) = draw_questions([("x.org", make_table(rows))], recipe)
+    return [row for row, reason in zip(rows, reasons, strict=True) if not reason]
 
 
 LABELLED = st.lists(
@@ -50,13 +58,10 @@ def test_a_balanced_draw_has_as_many_open_as_closed_in_each_split(rows: list, cu
     tables = [(site, table) for site, table in tables if len(table)]
     drawn = draw_questions(tables, make_recipe("closed", rate="balanced"))
     chosen = [
-        (label, split)
-        for (_, table), is_drawn in zip(tables, drawn, strict=True)
-        for label, split in zip(
-            table.filter(pa.array(is_drawn))["label"].to_pylist(),
-            table.filter(pa.array(is_drawn))["split"].to_pylist(),
-            strict=True,
-        )
+        (row["label"], row["split"])
+        for (_, table), reasons in zip(tables, drawn, strict=True)
+        for row, reason in zip(table.to_pylist(), reasons, strict=True)
+        if not reason
     ]
     for split in ("train", "test"):
         all_closed = sum((label, where) == ("closed", split) for _, label, where in rows)
@@ -73,16 +78,14 @@ def test_what_is_drawn_does_not_depend_on_the_order_of_the_questions(rows: list,
     recipe = make_recipe("closed", rate="balanced")
     chosen = []
     for order in (rows, shuffled):
-        (is_drawn,) = draw_questions([("x.org", make_table(order))], recipe)
-        chosen.append({row[0] for row, one in zip(order, is_drawn, strict=True) if one})
+        chosen.append({row[0] for row in draw(order, recipe)})
     assert chosen[0] == chosen[1]
 
 
 def test_a_cap_of_each_class_is_shared_by_the_splits() -> None:
     rows = [(n, "HQ", "train" if n % 4 else "test") for n in range(1, 41)]
     rows += [(n, "LQ_EDIT", "train") for n in range(41, 44)]
-    (drawn,) = draw_questions([("x", make_table(rows))], make_recipe("quality", per_class=20))
-    kept = [row for row, one in zip(rows, drawn, strict=True) if one]
+    kept = draw(rows, make_recipe("quality", per_class=20))
     assert sum(row[1:] == ("HQ", "train") for row in kept) == 15
     assert sum(row[1:] == ("HQ", "test") for row in kept) == 5
     assert sum(row[1] == "LQ_EDIT" for row in kept) == 3

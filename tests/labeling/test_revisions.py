@@ -56,6 +56,13 @@ def test_initial_events_are_in_it_even_before_the_post_was_there() -> None:
     assert revision_of(make_events([(7, 2, 5, 1, None, "a")]), 7, day(1))["body"] == "a"
 
 
+def test_of_two_initial_events_of_a_merged_post_the_first_counts() -> None:
+    events = make_events([(7, 2, 0, 1, None, "a"), (7, 2, 9, 1, None, "b")])
+    assert revision_of(events, 7)["body"] == "a"
+    assert revision_of(events, 7, day(5))["body"] == "a"
+    assert revision_of(events, 7, day(10))["body"] == "b"
+
+
 def test_a_post_without_history_has_no_body() -> None:
     found = find_revisions(make_events([(7, 2, 0, 1, None, "a")]), np.array([9, 7]))
     assert found["body"].to_pylist() == [None, "a"]
@@ -83,9 +90,12 @@ def replay(events: pa.Table, post_id: int, part: tuple[int, ...], before: dateti
     """The oracle: play the events one by one."""
     rows = [e for e in events.to_pylist() if e["post_id"] == post_id]
     text = None
+    has_first = False
     for event in sorted(rows, key=lambda e: (e["created_at"], e["id"])):
         kind = event["post_history_type_id"]
-        if kind in part and (kind == part[0] or event["created_at"] < before):
+        is_first = kind == part[0] and not has_first
+        has_first |= is_first
+        if kind in part and (is_first or event["created_at"] < before):
             text = event["text"]
     return text
 
