@@ -34,7 +34,9 @@ def identity(recipe: Recipe) -> str:
 CORPORA = sorted(
     path
     for path in DATACARDS.glob("*/recipe.toml")
-    if not re.search(r"^\[(quality|closed|ner|obsoletion|model)\]", path.read_text("utf-8"), re.MULTILINE)
+    if not re.search(
+        r"^\[(quality|closed|ner|obsoletion|model)\]", path.read_text("utf-8"), re.MULTILINE
+    )
 )
 
 
