@@ -55,7 +55,7 @@ def test_commands_in_the_readme_exist_with_their_options() -> None:
         assert set(options) <= known, command
 
 
-@pytest.mark.parametrize("package", ["corpus", "labeling"])
+@pytest.mark.parametrize("package", ["corpus", "labeling", "pretrain"])
 def test_readme_tree_names_every_module(package: str) -> None:
     text = README.read_text("utf-8")
     modules = {path.name for path in (CHECKOUT / package).glob("*.py")} - {"__init__.py"}
