@@ -14,7 +14,7 @@ import textwrap
 import tomllib
 from datetime import date
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 import pydantic
 from pydantic import Field
@@ -43,6 +43,9 @@ class Section(pydantic.BaseModel):
     """One frozen, strictly read table of a recipe."""
 
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+Kind = TypeVar("Kind", bound=Section)
 
 
 class CardSection(Section):
@@ -190,11 +193,7 @@ def load_recipe(path: Path) -> Recipe:
     Raises:
         RecipeError: not readable, not TOML, an unknown key, a value out of range.
     """
-    try:
-        content = tomllib.loads(read_recipe_text(path))
-    except tomllib.TOMLDecodeError as error:
-        raise RecipeError(f"recipe {path} is not TOML: {error}") from error
-    recipe = parse_recipe(content, where=str(path))
+    recipe = read_recipe(path, Recipe)
     held_out = set(recipe.splits.hold_out)
     for name in recipe.splits.hold_out_files:
         held_out.update(_read_thread_names(path.parent / name))
@@ -213,8 +212,30 @@ def parse_recipe(content: dict[str, Any], where: str = "recipe") -> Recipe:
     Traceback (most recent call last):
     corpus.errors.RecipeError: x: posts.rows is an unknown key; remove it or check its spelling
     """
+    return check_recipe(content, Recipe, where)
+
+
+def read_recipe(path: Path, kind: type[Kind]) -> Kind:
+    """Read a recipe file of any kind.
+
+    Raises:
+        RecipeError: not readable, not TOML, an unknown key, a value out of range.
+    """
     try:
-        return Recipe.model_validate(content)
+        content = tomllib.loads(_read_text(path, "recipe"))
+    except tomllib.TOMLDecodeError as error:
+        raise RecipeError(f"recipe {path} is not TOML: {error}") from error
+    return check_recipe(content, kind, str(path))
+
+
+def check_recipe(content: dict[str, Any], kind: type[Kind], where: str = "recipe") -> Kind:
+    """Check parsed TOML against the schema of its kind.
+
+    Raises:
+        RecipeError: names the dotted path of every key that is wrong, on one line.
+    """
+    try:
+        return kind.model_validate(content)
     except pydantic.ValidationError as error:
         raise RecipeError(describe_problems(error, where)) from error
 
@@ -240,7 +261,7 @@ def _describe(problem: Any) -> str:
 
 def _read_thread_names(path: Path) -> list[str]:
     names = []
-    for number, line in enumerate(read_recipe_text(path, "splits.hold_out_files:").split("\n"), 1):
+    for number, line in enumerate(_read_text(path, "splits.hold_out_files:").split("\n"), 1):
         if name := line.partition("#")[0].strip():
             if not _THREAD_NAME.fullmatch(name):
                 raise RecipeError(
@@ -250,8 +271,7 @@ def _read_thread_names(path: Path) -> list[str]:
     return names
 
 
-def read_recipe_text(path: Path, what: str = "recipe") -> str:
-    """Read a recipe, or a list that it names, as UTF-8 text."""
+def _read_text(path: Path, what: str) -> str:
     try:
         return path.read_text("utf-8-sig")
     except OSError as error:

@@ -9,14 +9,12 @@
 from __future__ import annotations
 
 import json
-import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import pydantic
 from pydantic import Field
 
-from corpus.errors import RecipeError
 from corpus.recipe import (
     SPLITS,
     CardSection,
@@ -25,8 +23,8 @@ from corpus.recipe import (
     Fraction,
     Section,
     Split,
-    describe_problems,
-    read_recipe_text,
+    check_recipe,
+    read_recipe,
 )
 
 Task = Literal["quality", "closed", "ner", "obsoletion"]
@@ -169,11 +167,7 @@ def load_benchmark_recipe(path: Path) -> BenchmarkRecipe:
     Raises:
         RecipeError: not readable, not TOML, an unknown key, a value out of range, no task or two.
     """
-    try:
-        content = tomllib.loads(read_recipe_text(path))
-    except tomllib.TOMLDecodeError as error:
-        raise RecipeError(f"recipe {path} is not TOML: {error}") from error
-    return parse_benchmark_recipe(content, where=str(path))
+    return read_recipe(path, BenchmarkRecipe)
 
 
 def parse_benchmark_recipe(content: dict[str, Any], where: str = "recipe") -> BenchmarkRecipe:
@@ -189,10 +183,7 @@ def parse_benchmark_recipe(content: dict[str, Any], where: str = "recipe") -> Be
     Traceback (most recent call last):
     corpus.errors.RecipeError: x: quality.edits is an unknown key; remove it or check its spelling
     """
-    try:
-        return BenchmarkRecipe.model_validate(content)
-    except pydantic.ValidationError as error:
-        raise RecipeError(describe_problems(error, where)) from error
+    return check_recipe(content, BenchmarkRecipe, where)
 
 
 def read_stored_recipe(content: dict[str, Any]) -> BenchmarkRecipe:

@@ -10,21 +10,19 @@
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import pydantic
 from pydantic import Field
 
-from corpus.errors import RecipeError
 from corpus.recipe import (
     CardSection,
     Count,
     Fraction,
     Section,
-    describe_problems,
-    read_recipe_text,
+    check_recipe,
+    read_recipe,
 )
 
 Preset = Literal["tiny", "small", "base", "large"]
@@ -130,11 +128,7 @@ def load_pretrain_recipe(path: Path) -> PretrainRecipe:
     Raises:
         RecipeError: not readable, not TOML, an unknown key, a value out of range.
     """
-    try:
-        content = tomllib.loads(read_recipe_text(path))
-    except tomllib.TOMLDecodeError as error:
-        raise RecipeError(f"recipe {path} is not TOML: {error}") from error
-    return parse_pretrain_recipe(content, where=str(path))
+    return read_recipe(path, PretrainRecipe)
 
 
 def parse_pretrain_recipe(content: dict[str, Any], where: str = "recipe") -> PretrainRecipe:
@@ -148,7 +142,4 @@ def parse_pretrain_recipe(content: dict[str, Any], where: str = "recipe") -> Pre
     Traceback (most recent call last):
     corpus.errors.RecipeError: x: model.layers is an unknown key; remove it or check its spelling
     """
-    try:
-        return PretrainRecipe.model_validate(content)
-    except pydantic.ValidationError as error:
-        raise RecipeError(describe_problems(error, where)) from error
+    return check_recipe(content, PretrainRecipe, where)
