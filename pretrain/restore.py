@@ -22,6 +22,7 @@ from corpus.errors import BadValue, IntegrityError, RecipeError, StoreError
 from corpus.manifest import Json
 from corpus.tokenizer import MODEL
 from corpus.vocabulary import Tokenizer
+from pretrain.checkpoint import load_weights
 from pretrain.fast_tokenizer import list_vocabulary
 from pretrain.mapping import (
     CONFIG_BY_FAMILY,
@@ -33,7 +34,7 @@ from pretrain.mapping import (
     make_config,
 )
 from pretrain.model import Encoder
-from pretrain.parallel import Parallel, split_tensor
+from pretrain.parallel import Parallel
 from pretrain.presets import ModelShape
 
 CONFIG, FAST = "config.json", "tokenizer.json"
@@ -54,14 +55,7 @@ def init_from(folder: Path, encoder: Encoder, tokenizer: Tokenizer, parallel: Pa
         RecipeError: it is another model than the recipe's, or has another vocabulary.
         IntegrityError: its files do not hold the weights that they should.
     """
-    weights = read_pretrained(folder, encoder.shape, tokenizer)
-    with torch.no_grad():
-        for name, target in encoder.state_dict().items():
-            whole = weights[name]
-            if name in encoder.splits and parallel.tensor_size > 1:
-                rank, size = parallel.tensor_rank, parallel.tensor_size
-                whole = split_tensor(whole, encoder.splits[name], rank, size)
-            target.copy_(whole)
+    load_weights(encoder, read_pretrained(folder, encoder.shape, tokenizer), parallel)
 
 
 def read_pretrained(folder: Path, shape: ModelShape, tokenizer: Tokenizer) -> Tensors:
