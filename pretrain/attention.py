@@ -42,7 +42,7 @@ def make_layout(batch: Batch, shape: ModelShape) -> PackedLayout:
         cu_seqlens_kv=batch.bounds_D1,
         max_seqlen_q=longest,
         max_seqlen_kv=longest,
-        lengths_D=batch.bounds_D1.diff().tolist(),
+        lengths_D=list(batch.lengths),
     )
     if shape.family == "modern":
         layout.cos_TW, layout.sin_TW = rotations(

@@ -21,6 +21,7 @@ class Batch:
         masked_M: int64, ascending; which tokens are to be guessed.
         targets_M: int64; what they were.
         kinds_T: int8; of each token: title, prose, code, comment (corpus.shards), -1 for special.
+        lengths: of each document: known here without waiting for the device that the rest is on.
         num_rows: how many rows were packed into it.
         rows: their numbers in the plan, by which a run logs what it has seen.
     """
@@ -31,10 +32,11 @@ class Batch:
     masked_M: torch.Tensor
     targets_M: torch.Tensor
     kinds_T: torch.Tensor
+    lengths: tuple[int, ...]
     num_rows: int
     rows: tuple[int, ...] = ()
 
     @property
     def max_document_tokens(self) -> int:
         """The length of the longest document."""
-        return int(self.bounds_D1.diff().max()) if len(self.bounds_D1) > 1 else 0
+        return max(self.lengths, default=0)

@@ -45,8 +45,8 @@ class Work:
 
 def measure_work(batch: Batch) -> Work:
     """Count the tokens of a batch, the squares of its documents' lengths, and the masked tokens."""
-    lengths_D = batch.bounds_D1.diff().long()
-    return Work(len(batch.tokens_T), int((lengths_D**2).sum()), len(batch.masked_M))
+    squares = sum(length**2 for length in batch.lengths)
+    return Work(len(batch.tokens_T), squares, len(batch.masked_M))
 
 
 def count_flops(shape: ModelShape, work: Work) -> float:

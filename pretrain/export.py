@@ -192,6 +192,7 @@ def measure_deviation(weights: Weights, model: Any) -> float:
         masked_M=torch.arange(len(tokens_T)),
         targets_M=tokens_T,
         kinds_T=torch.zeros_like(tokens_T, dtype=torch.int8),
+        lengths=tuple(lengths),
         num_rows=1,
     )
     with _alone():

@@ -129,6 +129,7 @@ def make_batch(source: RowSource, masking: Masking, seed: int, run_rows: npt.Arr
         masked_M=torch.from_numpy(masked.masked_M),
         targets_M=torch.from_numpy(masked.targets_M),
         kinds_T=torch.from_numpy(packed.kinds_T),
+        lengths=tuple(np.diff(packed.bounds_D1).tolist()),
         num_rows=len(rows),
         rows=tuple(rows.tolist()),
     )

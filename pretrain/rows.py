@@ -190,9 +190,18 @@ def open_rows(
     return RowSource(shards, split, plan)
 
 
-def _open_shards(shards: Artifact, split: str) -> list[Shard]:
+def count_tokens(shards: Artifact, split: str) -> int:
+    """Count the tokens that shards hold of a split."""
+    return sum(len(shard.reader.tokens) for shard in _map_shards(shards, split))
+
+
+def _map_shards(shards: Artifact, split: str) -> list[Shard]:
     names = [entry.name for entry in shards.files(f"{split}-") if entry.name.endswith(".idx")]
-    opened = [Shard(shards.path(name).with_suffix("")) for name in sorted(names)]
+    return [Shard(shards.path(name).with_suffix("")) for name in sorted(names)]
+
+
+def _open_shards(shards: Artifact, split: str) -> list[Shard]:
+    opened = _map_shards(shards, split)
     if not sum(len(shard.reader.tokens) for shard in opened):
         raise StoreError(
             f"{shards.folder} holds no token of the split {split!r}; give a corpus whose "

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.distributed as dist
@@ -52,7 +52,7 @@ from pretrain.parallel import Parallel, start_parallel, wrap_data_parallel
 from pretrain.presets import count_parameters, make_shape
 from pretrain.recipe import PretrainRecipe, RunSection
 from pretrain.report import render_run
-from pretrain.rows import RowSource, open_rows
+from pretrain.rows import RowSource, count_tokens, open_rows
 from pretrain.schedule import check_length, find_masking_decay, make_phases
 
 RUN = "run.json"
@@ -72,6 +72,13 @@ class Inputs:
     validation: RowSource | None
 
 
+class Named(NamedTuple):
+    """What people call what a run is of: names are for the card, and identify nothing."""
+
+    build: str | None
+    init_from: str | None
+
+
 def run_pretraining(
     recipe: PretrainRecipe,
     shards: Artifact,
@@ -83,6 +90,7 @@ def run_pretraining(
     resume: bool = True,
     initial: Mapping[str, torch.Tensor] | None = None,
     init_from: str | None = None,
+    name: str | None = None,
 ) -> Json:
     """Train a model, or go on training it; every process that torchrun starts calls this.
 
@@ -96,6 +104,7 @@ def run_pretraining(
         resume: go on from the newest checkpoint in `out`; else there must be none.
         initial: whole weights by the names of `Encoder`, to begin with instead of drawn ones.
         init_from: what the model is called that they are of, for the card.
+        name: of the corpus build that the shards are of, for the card.
 
     Returns:
         What run.json holds; `state` is "finished", or "stopped" after SIGTERM or SIGINT.
@@ -112,7 +121,7 @@ def run_pretraining(
         job = make_job(recipe, inputs, parallel, workers=workers, initial=initial)
         if job.rows_per_step * recipe.data.row_tokens > recipe.run.batch_tokens:
             reporter.say(f"a step takes {job.rows_per_step} rows, more than run.batch_tokens")
-        run = Run(job, inputs, out, stop, reporter, init_from)
+        run = Run(job, inputs, out, stop, reporter, Named(name, init_from))
         return run.train(resume=resume)
 
 
@@ -133,10 +142,10 @@ def open_inputs(
     at: dict[str, Any] = {"folder": out / ROWS, "row_tokens": recipe.data.row_tokens}
     train = open_rows(shards, "train", seed=recipe.data.seed, **at)
     validation = None
-    try:
+    if count_tokens(shards, "validation"):
         validation = open_rows(shards, "validation", seed=SEED, **at)
-    except StoreError as error:
-        reporter.say(f"nothing is evaluated: {error}")
+    else:
+        reporter.say("nothing is evaluated: the shards hold no token of the split 'validation'")
     reporter.say(
         f"{train.num_tokens:,} tokens in {train.num_rows:,} rows, {train.plan.efficiency:.2%} full"
     )
@@ -249,10 +258,10 @@ class Run:
         out: Path,
         stop: Stop,
         reporter: Reporter,
-        init_from: str | None = None,
+        named: Named,
     ) -> None:
         """Take all that was opened."""
-        self.init_from = init_from
+        self.named = named
         self.job, self.inputs, self.out = job, inputs, out
         self.stop, self.reporter = stop, reporter
         self.evaluation: Json | None = None
@@ -378,11 +387,12 @@ class Run:
             "state": state,
             "recipe": job.recipe.model_dump(mode="json"),
             "inputs": {
+                "name": self.named.build,
                 "shards": self.inputs.shards.manifest.id,
                 "tokenizer": self.inputs.tokenizer.manifest.id,
                 "dataset": self.inputs.shards.manifest.inputs.get("dataset"),
             },
-            "init_from": self.init_from,
+            "init_from": self.named.init_from,
             "shape": asdict(job.encoder.shape),
             "num_parameters": count_parameters(job.encoder.shape),
             "packing": {

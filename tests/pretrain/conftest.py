@@ -59,6 +59,7 @@ def make_batch(
         masked_M=masked_M,
         targets_M=targets_M,
         kinds_T=torch.zeros(len(tokens), dtype=torch.int8),
+        lengths=tuple(lengths),
         num_rows=1,
     )
 

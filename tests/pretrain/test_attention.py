@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 import torch
 
 from pretrain.attention import PackedAttention, make_layout, rotate, rotations
+from pretrain.batches import Batch
 from pretrain.recipe import Family
 from tests.pretrain.conftest import make_batch, random_documents, small_shape
 
@@ -109,8 +111,6 @@ def test_the_kernel_of_variable_lengths_equals_document_by_document(width: int) 
         assert (mine.grad.float() - theirs.grad).abs().max() < 5e-2 * theirs.grad.abs().max()
 
 
-def _on_cuda() -> object:
+def _on_cuda() -> Batch:
     batch = make_batch(random_documents([40, 17, 71]))
-    return SimpleNamespace(
-        bounds_D1=batch.bounds_D1.cuda(), max_document_tokens=batch.max_document_tokens
-    )
+    return replace(batch, bounds_D1=batch.bounds_D1.cuda())

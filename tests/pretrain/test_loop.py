@@ -52,7 +52,7 @@ from pretrain.recipe import parse_pretrain_recipe
 from pretrain.run import run_pretraining
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    recipe, store, out, pause = sys.argv[1:]
+    recipe, store, out, pause, workers = sys.argv[1:]
     step = torch.optim.AdamW.step
     def slow(self, *arguments, **keywords):
         time.sleep(float(pause))
@@ -62,6 +62,7 @@ if __name__ == "__main__":
     run_pretraining(
         parse_pretrain_recipe(json.loads(recipe)),
         inputs["shards"], inputs["tokenizer"], Path(out), reporter=Reporter(quiet=True),
+        workers=int(workers),
     )
 """
 
@@ -366,6 +367,7 @@ def start(
     *,
     pause: float = 0.0,
     processes: int = 1,
+    workers: int = 0,
     **recipe: Json,
 ) -> subprocess.Popen[bytes]:
     script = folder / "script.py"
@@ -374,7 +376,7 @@ def start(
     content = json.dumps(describe_recipe(**recipe))
     command = [sys.executable, *(launch if processes > 1 else []), str(script), content]
     environment = {**os.environ, "PYTHONPATH": str(CHECKOUT), "OMP_NUM_THREADS": "1"}
-    arguments = [str(driver.store), str(out), str(pause)]
+    arguments = [str(driver.store), str(out), str(pause), str(workers)]
     return subprocess.Popen([*command, *arguments], env=environment, stderr=subprocess.DEVNULL)
 
 
@@ -412,12 +414,7 @@ def test_two_ranks_are_one_and_either_goes_on_from_the_other(
     recipe = {"model": {"dropout": 0.0}, "run": exact}
     driver.run(tmp_path / "one", make_recipe(**recipe))
     two = tmp_path / "two"
-    process = start(driver, tmp_path, two, processes=2, pause=0.2, **recipe)
-    while process.poll() is None and len(list_checkpoints(two / "checkpoints")) < 2:
-        time.sleep(0.02)
-    assert process.poll() is None
-    process.send_signal(signal.SIGTERM)
-    process.wait()
+    stop_after_a_save(start(driver, tmp_path, two, processes=2, pause=0.2, **recipe), two)
     newest = newest_checkpoint(two / "checkpoints")
     assert newest
     assert newest.ledger.step < NUM_STEPS
@@ -432,3 +429,53 @@ def test_two_ranks_are_one_and_either_goes_on_from_the_other(
             taken.setdefault(line["step"], []).extend(line["rows"])
     for line in read_rows(tmp_path / "one"):
         assert sorted(taken[line["step"]]) == sorted(line["rows"])
+
+
+def stop_after_a_save(process: subprocess.Popen[bytes], out: Path) -> None:
+    """End a run by SIGTERM once it has saved twice."""
+    while process.poll() is None and len(list_checkpoints(out / "checkpoints")) < 2:
+        time.sleep(0.02)
+    assert process.poll() is None
+    process.send_signal(signal.SIGTERM)
+    process.wait()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize(("processes", "workers"), [(1, 2), (2, 0), (4, 2)])
+def test_ranks_and_workers_take_each_row_once_stopped_or_not(
+    processes: int, workers: int, driver: Driver, whole: Path, tmp_path: Path
+) -> None:
+    one_row = {"run": {"micro_batch_rows": 1}}
+    out = tmp_path / "out"
+    at: Json = {"processes": processes, "workers": workers, **one_row}
+    stop_after_a_save(start(driver, tmp_path, out, pause=0.2, **at), out)
+    assert start(driver, tmp_path, out, **at).wait() == 0
+    taken: dict[int, list[int]] = {}
+    for rank in range(processes):
+        lines = read_rows(out, rank)
+        assert [line["step"] for line in lines] == list(range(1, NUM_STEPS + 1))
+        for line in lines:
+            taken.setdefault(line["step"], []).extend(line["rows"])
+    for line in read_rows(whole):
+        assert sorted(taken[line["step"]]) == sorted(line["rows"])
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize(("processes", "how"), [(2, "ddp"), (4, "fsdp")])
+def test_ranks_that_share_a_model_train_as_one_and_one_goes_on_from_them(
+    processes: int, how: str, driver: Driver, tmp_path: Path
+) -> None:
+    exact: Json = {"precision": "float64", "micro_batch_rows": 1, "data_parallel": how}
+    alone: Json = {"model": {"dropout": 0.0}, "run": exact}
+    shared: Json = {**alone, "run": {**exact, "tensor_parallel": 2}}
+    driver.run(tmp_path / "one", make_recipe(**alone))
+    out = tmp_path / "shared"
+    stop_after_a_save(start(driver, tmp_path, out, pause=0.2, processes=processes, **shared), out)
+    driver.run(out, make_recipe(**alone))
+    for metric in ("loss", "grad_norm", "validation/loss/all"):
+        ours, theirs = read_metric(tmp_path / "one", metric), read_metric(out, metric)
+        assert [step for step, _ in ours] == [step for step, _ in theirs]
+        # Megatron's loss over a shared vocabulary is computed in float32.
+        assert [v for _, v in ours] == pytest.approx([v for _, v in theirs], rel=1e-5)
