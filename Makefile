@@ -3,10 +3,14 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
+SOBERT := $(BIN)/sobert
+PAPER  ?= demo/paper
+TASKS  := quality closed ner obsoletion
+IN_STORE = --store $(PAPER)/store
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow check format bench golden clean
+.PHONY: help demo paper test test-slow check format bench golden clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -22,6 +26,27 @@ demo: $(VENV)/.core  ## build the sample dump into a corpus and a benchmark, and
 	  '$(BIN)/sobert corpus show   demo --store demo/store' \
 	  '$(BIN)/sobert corpus verify demo --store demo/store' \
 	  '$(BIN)/sobert labeling probe demo-closed --store demo/store'
+
+paper: $(VENV)/.test  ## all of it on invented data, from a dump to a report of four tasks
+	@$(SOBERT) corpus demo-dump $(PAPER)/dump --paper > /dev/null
+	@$(SOBERT) labeling demo-ner $(PAPER)/ner > /dev/null
+	@$(SOBERT) corpus build datacards/paper/recipe.toml --dump $(PAPER)/dump $(IN_STORE) --workers 2
+	@$(SOBERT) labeling build quality datacards/paper-quality/recipe.toml $(IN_STORE)
+	@$(SOBERT) labeling build closed datacards/paper-closed/recipe.toml $(IN_STORE)
+	@$(SOBERT) labeling build ner datacards/paper-ner/recipe.toml $(IN_STORE) \
+	  $(foreach split,train dev test,--source $(PAPER)/ner/$(split).txt)
+	@$(SOBERT) labeling build obsoletion datacards/paper-obsoletion/recipe.toml $(IN_STORE)
+	@$(SOBERT) labeling demo-judgements paper-obsoletion --out $(PAPER)/judgements.jsonl $(IN_STORE)
+	@$(SOBERT) labeling build obsoletion datacards/paper-obsoletion/recipe.toml $(IN_STORE) \
+	  --source $(PAPER)/judgements.jsonl
+	@$(SOBERT) pretrain run datacards/paper/pretrain.toml --shards paper $(IN_STORE) --out $(PAPER)/run
+	@test -d $(PAPER)/model || \
+	  $(SOBERT) pretrain export $(PAPER)/run --shards paper $(IN_STORE) --out $(PAPER)/model
+	@for task in $(TASKS); do \
+	  $(SOBERT) finetune run datacards/paper-$$task/finetune.toml $(IN_STORE) --out $(PAPER)/$$task \
+	    --model ours=$(PAPER)/model --model untrained=$(PAPER)/model || exit; \
+	done
+	@$(SOBERT) finetune report $(TASKS:%=$(PAPER)/%) --out $(PAPER)/report
 
 test: $(VENV)/.test  ## the tests, under ten minutes on two cores
 	@$(BIN)/pytest -m 'not slow and not gpu' --numprocesses 2 --dist loadfile

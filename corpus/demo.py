@@ -72,11 +72,16 @@ def write_demo_dump(folder: Path) -> None:
     ['Comments.xml', 'PostHistory.xml', 'PostLinks.xml', 'Posts.xml', 'Users.xml']
     """
     for site in SITES:
-        (folder / site.name).mkdir(parents=True, exist_ok=True)
-        heading = _LICENCE_COMMENT if site.is_recent else ()
-        for table, rows in rows_by_table(site).items():
-            text = _table_xml(table.lower(), heading, rows)
-            (folder / site.name / f"{table}.xml").write_bytes(text.encode("utf-8-sig"))
+        write_site(folder / site.name, site)
+
+
+def write_site(folder: Path, site: Site) -> None:
+    """Write the five tables of a site into `folder`, made if it is not there."""
+    folder.mkdir(parents=True, exist_ok=True)
+    heading = _LICENCE_COMMENT if site.is_recent else ()
+    for table, rows in rows_by_table(site).items():
+        text = _table_xml(table.lower(), heading, rows)
+        (folder / f"{table}.xml").write_bytes(text.encode("utf-8-sig"))
 
 
 def demo_counts() -> dict[str, dict[str, int]]:

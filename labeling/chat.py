@@ -37,6 +37,7 @@ class ChatModel:
     price_out: float = 0.0
     seed: int = 1
     timeout_seconds: float = 120.0
+    max_tokens: int | None = None  # of an answer; None: what the server allows
 
 
 class Reply(NamedTuple):
@@ -118,7 +119,9 @@ def parse_reply(body: bytes) -> Reply:
 def _make_request(model: ChatModel, messages: Sequence[Json]) -> urllib.request.Request:
     if not model.endpoint.startswith(("http://", "https://")):
         raise BadValue(f"endpoint is {model.endpoint!r}; it must begin with http:// or https://")
-    body = {"model": model.model, "messages": messages, "temperature": 0, "seed": model.seed}
+    body: Json = {"model": model.model, "messages": messages, "temperature": 0, "seed": model.seed}
+    if model.max_tokens is not None:
+        body["max_tokens"] = model.max_tokens
     headers = {"Content-Type": "application/json"}
     key = os.environ.get(model.key_variable, "")
     if key:
