@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from corpus.errors import StoreError
+from corpus.errors import BadValue, StoreError
+from finetune.choosing import score_validation
 from finetune.encoding import Encoded, encode_sentences, encode_texts, make_rows, read_tags
 from finetune.fitting import Ask, Predicted
-from finetune.objective import measure_score
 from finetune.pretrained import Limits, open_tokenizer, read_limits
-from finetune.tasks import TaskData
+from finetune.tasks import OUTSIDE, TaskData
 
 # Shapes: B inputs of a batch, S tokens of the longest, L labels.
 
@@ -42,8 +42,9 @@ def prepare_job(task: TaskData, ask: Ask) -> Job:
 
     Raises:
         StoreError: the model is not there, or cannot do this; its tokenizer is another model's.
-        BadValue: it has no room for anything but special tokens.
+        BadValue: it has no room for anything but special tokens; or validation has no entity.
     """
+    _check_validation(task)
     path = str(ask.entry.path)
     limits, tokenizer = read_limits(path), open_tokenizer(path)
     keep, max_tokens = ask.recipe.input.keep, ask.recipe.input.max_tokens
@@ -112,15 +113,19 @@ def read_answers(job: Job, split: str, sorted_answers: Array) -> Predicted:
     return Predicted(labels, answers, encoded.num_tokens, encoded.num_cut)
 
 
-def score_validation(job: Job, sorted_answers: Array) -> float:
-    """Return the score of a model's answers on validation.
+def score_answers(job: Job, sorted_answers: Array) -> float:
+    """Return the main metric of a model's answers on validation."""
+    return score_validation(job.task, read_answers(job, "validation", sorted_answers).labels)
 
-    Raises:
-        BadValue: no model can be chosen on it.
-    """
-    gold = job.task.splits["validation"]["label"].to_pylist()
-    predicted = read_answers(job, "validation", sorted_answers).labels
-    return measure_score(job.task, gold, predicted)
+
+def _check_validation(task: TaskData) -> None:
+    """Raise BadValue where no model can be chosen on validation."""
+    tags = {tag for tags in task.splits["validation"]["label"].to_pylist() for tag in tags}
+    if task.kind == "token" and tags <= {OUTSIDE}:
+        raise BadValue(
+            f"validation of {task.benchmark!r} has no entity of the types of the task, so no model "
+            "can be chosen on it; give a benchmark with some, or other task.types"
+        )
 
 
 def _check_ids(path: str, encoded: dict[str, Encoded], limits: Limits, pad_id: int) -> None:

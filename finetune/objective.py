@@ -1,4 +1,4 @@
-"""What is minimised on train, what a model is chosen by on validation, and when training ends."""
+"""What is minimised on train, and when training ends."""
 
 from __future__ import annotations
 
@@ -7,18 +7,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from sklearn.metrics import f1_score
 
-from corpus.errors import BadValue
 from finetune.recipe import TrainingSection
-from finetune.tasks import Kind, TaskData
-from labeling.entities import bio_to_spans
 
 # Shapes: B inputs of a batch, S tokens of the longest, L labels.
 
 Array = np.ndarray[Any, Any]
-
-METRIC_BY_KIND: dict[Kind, str] = {"sequence": "macro_f1", "token": "entity_f1"}
 
 
 def is_over(scores: Sequence[float], training: TrainingSection) -> bool:
@@ -32,28 +26,6 @@ def is_over(scores: Sequence[float], training: TrainingSection) -> bool:
         return False
     num_since_best = len(scores) - 1 - list(scores).index(max(scores))
     return len(scores) >= training.epochs or num_since_best >= training.patience
-
-
-def measure_score(task: TaskData, gold: Sequence[Any], predicted: Sequence[Any]) -> float:
-    """Return what models are chosen by: macro F1 of sequences, F1 of entities.
-
-    Raises:
-        BadValue: there is no entity in `gold`: nothing can be chosen.
-    """
-    if task.kind == "sequence":
-        return float(f1_score(gold, predicted, average="macro", zero_division=0.0))
-    found = [
-        (set(bio_to_spans(tags)), set(bio_to_spans(guessed)))
-        for tags, guessed in zip(gold, predicted, strict=True)
-    ]
-    num_gold = sum(len(entities) for entities, _ in found)
-    if not num_gold:
-        raise BadValue(
-            f"validation of {task.benchmark!r} has no entity of the types of the task, so no model "
-            "can be chosen on it; give a benchmark with some, or other task.types"
-        )
-    num_right = sum(len(entities & guessed) for entities, guessed in found)
-    return 2 * num_right / (num_gold + sum(len(guessed) for _, guessed in found))
 
 
 def weigh_classes(codes: Array, num_labels: int) -> torch.Tensor:

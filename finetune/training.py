@@ -40,10 +40,11 @@ from finetune.job import (
     prepare_job,
     read_answers,
     read_logits,
-    score_validation,
+    score_answers,
     sort_rows,
 )
-from finetune.objective import METRIC_BY_KIND, is_over, make_loss, weigh_classes
+from finetune.metrics import MAIN_METRIC
+from finetune.objective import is_over, make_loss, weigh_classes
 from finetune.pretrained import add_adapters, load_adapters, open_model, quiet_transformers
 from finetune.recipe import TrainingSection
 from finetune.tasks import TaskData
@@ -159,7 +160,7 @@ def _make_trainer(job: Job, number: int, model: Any) -> Any:
         train_dataset=rows,
         eval_dataset=sort_rows(job, "validation", label_rows(job, "validation")),
         compute_loss_func=make_loss(weights),
-        compute_metrics=lambda given: {"score": score_validation(job, given.predictions)},
+        compute_metrics=lambda given: {"score": score_answers(job, given.predictions)},
         preprocess_logits_for_metrics=read_logits,
         callbacks=[_Watch(training, job.ask.reporter)],
     )
@@ -278,7 +279,7 @@ def _describe(job: Job, finished: Sequence[Json], best: int, trainer: Any) -> Js
         "num_parameters": sum(one.numel() for one in trainer.model.parameters()),
         "num_trained_parameters": finished[best]["num_trained_parameters"],
         "learning_rate": finished[best]["learning_rate"],
-        "metric": METRIC_BY_KIND[job.task.kind],
+        "metric": MAIN_METRIC[job.task.kind],
         "curve": [
             {"learning_rate": one["learning_rate"], "epoch": epoch, "score": score}
             for one in finished

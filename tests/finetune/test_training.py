@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from corpus.errors import BadValue, RecipeError, StoreError
 from corpus.progress import Reporter
 from finetune import training
 from finetune.fitting import Ask, Fitted
-from finetune.objective import is_over, make_loss, measure_score, weigh_classes
+from finetune.objective import is_over, make_loss, weigh_classes
 from finetune.recipe import TrainingSection
 from finetune.tasks import TaskData
 from finetune.training import FINISHED, fit_pretrained
@@ -365,18 +366,15 @@ def test_class_weights_change_what_is_learnt(
     assert found[1] > found[0]
 
 
-def test_entities_are_scored_as_seqeval_does() -> None:
-    from seqeval.metrics import f1_score
-
-    gold = [["B-Class", "I-Class", "O"], ["B-Class", "O", "B-Version"], ["O", "O"]]
-    predicted = [["B-Class", "I-Class", "O"], ["B-Class", "I-Class", "B-Version"], ["I-Class", "O"]]
-    score = measure_score(token_task(), gold, predicted)
-    assert score == pytest.approx(f1_score(gold, predicted))
-
-
-def test_without_an_entity_nothing_can_be_chosen() -> None:
+def test_without_an_entity_nothing_can_be_chosen(make_ask: MakeAsk) -> None:
+    whole = token_task().splits
+    none = [["O"] * len(tokens) for tokens in whole["validation"]["tokens"].to_pylist()]
+    column = whole["validation"].schema.get_field_index("label")
+    field = whole["validation"].schema.field("label")
+    bare = whole["validation"].set_column(column, field, [none])
+    task = replace(token_task(), splits={**whole, "validation": bare})
     with pytest.raises(BadValue, match="validation of 'toy' has no entity"):
-        measure_score(token_task(), [["O"]], [["B-Class"]])
+        fit_pretrained(task, make_ask({"kind": "encoder", "path": "nowhere"}))
 
 
 # Refusals ------------------------------------------------------------------------------------
