@@ -184,9 +184,11 @@ def test_a_benchmark_that_nobody_labelled_is_refused(store: Store) -> None:
         read_task(store, TaskSection(benchmark="bare"))
 
 
-def test_a_run_that_is_no_benchmark_is_refused(demo_store: Path) -> None:
+def test_a_run_that_is_no_benchmark_is_refused(store: Store) -> None:
+    with store.lock():
+        store.write_run("corpus", {"dataset": store.read_run("questions")["benchmark"]})
     with pytest.raises(StoreError, match="takes the name of a `sobert labeling build`"):
-        read_task(Store(demo_store), TaskSection(benchmark="demo"))
+        read_task(store, TaskSection(benchmark="corpus"))
 
 
 # Units ---------------------------------------------------------------------------------------

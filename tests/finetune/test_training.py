@@ -253,7 +253,7 @@ def test_the_best_epoch_predicts_and_training_stops_after_it(
     models: dict[str, str], make_ask: MakeAsk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scores = iter([0.1, 0.7, 0.2, 0.7, 0.9])
-    monkeypatch.setattr(training, "score_validation", lambda job, answers: next(scores))
+    monkeypatch.setattr(training, "score_answers", lambda job, answers: next(scores))
     ask = make_ask(encoder(models), training={**EASY, "patience": 2})
     fitted = fit_pretrained(sequence_task(), ask)
     assert [one["score"] for one in fitted.figures["curve"]] == [0.1, 0.7, 0.2, 0.7]
