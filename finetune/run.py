@@ -87,6 +87,8 @@ def run_finetuning(
     for name in transfer:
         task = add_benchmark(task, store, recipe.task, name)
     check_kinds(recipe, task)
+    if task.num_shared:
+        reporter.say(f"{task.num_shared:,} examples elsewhere are of threads seen here: left out")
     if task.num_unlabelled:
         reporter.say(f"{task.num_unlabelled:,} examples have no label, or no such text: left out")
     if task.evaluated != "test":

@@ -63,6 +63,7 @@ class TaskData:
         num_unlabelled: rows of all splits that have no label, or not this form of the text; left
             out.
         other_ids: of the manifests of other benchmarks among `splits`, by their name.
+        num_shared: examples of these that are left out, as their thread is in train or validation.
     """
 
     benchmark: str
@@ -74,6 +75,7 @@ class TaskData:
     splits: dict[str, pa.Table]
     num_unlabelled: int
     other_ids: dict[str, str] = field(default_factory=dict)
+    num_shared: int = 0
 
 
 def read_task(store: Store, section: TaskSection, *, train_share: float = 1.0) -> TaskData:
@@ -122,8 +124,12 @@ def read_task(store: Store, section: TaskSection, *, train_share: float = 1.0) -
 def add_benchmark(task: TaskData, store: Store, section: TaskSection, name: str) -> TaskData:
     """Return the task with the test of another benchmark as one more split, by its name.
 
+    What was learnt from, or chosen on, is no test: examples of threads that this task has in train
+    or validation are left out.
+
     Raises:
-        StoreError: it is not there, or of another task, or has labels that this one has not.
+        StoreError: it is not there, or of another task, has labels that this one has not, or no
+            thread of its own.
     """
     other = read_task(store, section.model_copy(update={"benchmark": name}))
     if (other.task, set(other.labels) - set(task.labels)) != (task.task, set()):
@@ -131,11 +137,25 @@ def add_benchmark(task: TaskData, store: Store, section: TaskSection, name: str)
             f"{name!r} is of {other.task} with labels {', '.join(other.labels)}; what was learnt "
             f"on {task.benchmark!r} cannot be asked of it"
         )
+    theirs = other.splits["test"]
+    seen = pa.concat_arrays([_thread_names(task.splits[split]) for split in SPLITS[:2]])
+    asked = theirs.filter(pc.invert(pc.is_in(_thread_names(theirs), seen)))
+    if not len(asked):
+        raise StoreError(
+            f"all threads of {name!r} are in train or validation of {task.benchmark!r}; nothing is "
+            "left to ask"
+        )
     return replace(
         task,
-        splits={**task.splits, name: other.splits["test"]},
+        splits={**task.splits, name: asked},
         other_ids={**task.other_ids, name: other.benchmark_id},
+        num_shared=task.num_shared + len(theirs) - len(asked),
     )
+
+
+def _thread_names(table: pa.Table) -> pa.Array:
+    names = pc.binary_join_element_wise(table["site"], table["thread_id"].cast("string"), "/")
+    return names.combine_chunks()
 
 
 def read_task_name(artifacts: dict[str, Artifact]) -> TaskName:

@@ -22,7 +22,7 @@ from finetune.predictions import RESULTS, read_units
 from finetune.recipe import FinetuneRecipe, TaskSection, parse_finetune_recipe
 from finetune.run import run_finetuning
 from finetune.studies import replace_paths, run_study, vary_context, vary_share
-from finetune.tasks import TaskData, list_tags, read_task
+from finetune.tasks import TaskData, add_benchmark, list_tags, read_task
 from labeling.examples import EXAMPLE_SCHEMA
 from labeling.ner import NER_SCHEMA
 
@@ -293,6 +293,18 @@ def test_another_benchmark_is_predicted_without_being_learnt(store: Store, tmp_p
     (unit,) = read_units([tmp_path / "out"])
     assert unit.read("elsewhere")["example_id"].to_pylist() == ["x.org/503"]
     assert unit.result["asked"]["others"].keys() == {"elsewhere"}
+
+
+def test_what_was_learnt_from_is_not_asked_elsewhere(store: Store) -> None:
+    section = TaskSection(benchmark="questions")
+    rows = {split: [make_question(n + 500)] for n, split in _numbered()}
+    keep(store, "other", "closed", {**rows, "test": [make_question(n) for n in (1, 50, 60, 99)]})
+    task = add_benchmark(read_task(store, section), store, section, "other")
+    assert task.splits["other"]["post_id"].to_pylist() == [60, 99]
+    assert task.num_shared == 2
+    keep(store, "same", "closed", {**rows, "test": [make_question(1)]})
+    with pytest.raises(StoreError, match="all threads of 'same' are in train or validation"):
+        add_benchmark(task, store, section, "same")
 
 
 def test_another_task_cannot_be_transferred_to(store: Store, tmp_path: Path) -> None:
