@@ -4,6 +4,8 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 SOBERT := $(BIN)/sobert
+# Processes beside each other: threads of PyTorch that wait for a core keep it busy.
+ONE_THREAD := OMP_NUM_THREADS=1
 PAPER  ?= demo/paper
 TASKS  := quality closed ner obsoletion
 IN_STORE = --store $(PAPER)/store
@@ -49,10 +51,10 @@ paper: $(VENV)/.test  ## all of it on invented data, from a dump to a report of 
 	@$(SOBERT) finetune report $(TASKS:%=$(PAPER)/%) --out $(PAPER)/report
 
 test: $(VENV)/.test  ## the tests, under ten minutes on two cores
-	@$(BIN)/pytest -m 'not slow and not gpu' --numprocesses 2 --dist loadfile
+	@$(ONE_THREAD) $(BIN)/pytest -m 'not slow and not gpu' --numprocesses 2 --dist loadfile
 
 test-slow: $(VENV)/.test  ## the tests that take longer
-	@$(BIN)/pytest -m 'slow and not gpu' --timeout 1800 --numprocesses 2
+	@$(ONE_THREAD) $(BIN)/pytest -m 'slow and not gpu' --timeout 1800 --numprocesses 2
 
 check: $(VENV)/.test  ## format, lint, types
 	@$(BIN)/ruff format --check --quiet .
