@@ -34,11 +34,14 @@ from finetune.metrics import (
     METRIC_NAMES,
     SEQUENCE_METRICS,
     TOKEN_METRICS,
+    Estimate,
     score,
 )
 from finetune.predictions import Unit
 
 ALPHA = 0.05
+# What the probes of questions measure, by their key.
+PROBE_FIGURES = {"macro_f1": "macro F1", "auc": "AUC"}
 # So many of the best models have a confusion matrix, or a column of types.
 NUM_TOP = 3
 # Of `figures`: added over seeds, and listed.
@@ -85,7 +88,8 @@ def describe_task(one: TaskModels, resamples: int) -> Json:
         What the task is ("benchmark", "benchmark_id", "title", "task", "kind", "form", "target",
         "types", "labels", "evaluated"), "splits": {split: examples}, "num_examples", "num_groups",
         "main" and "metrics" (names), "models", and of `breakdowns` "slices", "curves",
-        "confusions" (of sequences), "entities" (of tokens), "errors" (of the best model).
+        "confusions" (of sequences), "entities" (of tokens), "errors" (of the best model); and
+        "probes" (`iter_probes`).
 
     Raises:
         BadValue: two models did not predict the same examples.
@@ -122,7 +126,31 @@ def describe_task(one: TaskModels, resamples: int) -> Json:
         "confusions": count_confusions(top, labels) if kind == "sequence" else [],
         "entities": score_types(top, labels, resamples) if kind == "token" else [],
         "errors": list_errors(first, kind),
+        "probes": list(iter_probes(one.task.get("probes", []))),
     }
+
+
+def iter_probes(rows: Iterable[Json]) -> Iterator[Json]:
+    """Yield each figure of the leak probes that the benchmark came with.
+
+    >>> auc = {"value": 0.7, "low": 0.6, "high": 0.8}
+    >>> row = {"probe": "markup", "form": "raw", "verdict": "leak", "auc": auc, "macro_f1": None}
+    >>> [(one["figure"], one["estimate"]["low"]) for one in iter_probes([row])]
+    [('AUC', 0.6)]
+    """
+    for row in rows:
+        figures = {name: row[key] for key, name in PROBE_FIGURES.items() if row.get(key)}
+        if row.get("value") is not None:
+            figures[row["metric"].replace("_", " ")] = row
+        for name, found in figures.items():
+            estimate = Estimate(found["value"], found["low"], found["high"])
+            yield {
+                "probe": row["probe"],
+                "form": row["form"],
+                "verdict": row.get("verdict"),
+                "figure": name,
+                "estimate": to_json(estimate),
+            }
 
 
 # Models --------------------------------------------------------------------------------------

@@ -166,6 +166,7 @@ def _run_unit(task: TaskData, ask: Ask, planned: Planned, folder: Path) -> None:
             "labels": list(task.labels),
             "evaluated": task.evaluated,
             "num_examples": {split: len(table) for split, table in task.splits.items()},
+            "probes": task.probes,
         },
         "versions": {name: _version(name) for name in TOOLCHAIN},
     }

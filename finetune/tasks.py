@@ -13,6 +13,7 @@ what a model is chosen on is never what is reported. `evaluated` says which spli
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -21,6 +22,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from corpus.errors import StoreError
+from corpus.manifest import Json
 from corpus.recipe import SPLITS, Split
 from corpus.store import Artifact, Store
 from corpus.tables import empty_table, read_table
@@ -33,6 +35,7 @@ from labeling.entities import (
     spans_to_bio,
     token_offsets,
 )
+from labeling.probing import PROBES
 from labeling.ranks import rank_by_digest
 from labeling.recipe import Task as TaskName
 
@@ -63,6 +66,7 @@ class TaskData:
         num_unlabelled: rows of all splits that have no label, or not this form of the text; left
             out.
         other_ids: of the manifests of other benchmarks among `splits`, by their name.
+        probes: rows of the benchmark's leak probes; none where it was built without them.
         num_shared: examples of these that are left out, as their thread is in train or validation.
     """
 
@@ -76,6 +80,7 @@ class TaskData:
     num_unlabelled: int
     other_ids: dict[str, str] = field(default_factory=dict)
     num_shared: int = 0
+    probes: list[Json] = field(default_factory=list)
 
 
 def read_task(store: Store, section: TaskSection, *, train_share: float = 1.0) -> TaskData:
@@ -118,6 +123,7 @@ def read_task(store: Store, section: TaskSection, *, train_share: float = 1.0) -
         evaluated=evaluated,
         splits=splits,
         num_unlabelled=num_unlabelled,
+        probes=_read_probes(artifacts),
     )
 
 
@@ -252,6 +258,13 @@ def tag_tokens(tokens: list[str], entities: list[dict[str, Any]], types: TypeLis
     end_of = {end: number + 1 for number, (_, end) in enumerate(offsets)}
     raw = [Entity(number_of[e["start"]], end_of[e["end"]], e["raw_type"]) for e in entities]
     return spans_to_bio(select_types(raw, TYPES_BY_LIST[types]), len(tokens))
+
+
+def _read_probes(artifacts: dict[str, Artifact]) -> list[Json]:
+    if "probes" not in artifacts:
+        return []
+    rows: list[Json] = json.loads(artifacts["probes"].path(PROBES).read_bytes())["rows"]
+    return rows
 
 
 def _keep_whole(table: pa.Table) -> pa.Table:

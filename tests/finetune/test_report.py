@@ -98,6 +98,7 @@ def put(
             "labels": list(changed.get("classes", task.labels)),
             "evaluated": changed.get("evaluated", "test"),
             "num_examples": {"train": round(1_000 * share), "test": len(task.splits["test"])},
+            "probes": changed.get("probes", []),
         },
         "versions": {"numpy": "2.0", "torch": None},
     }
@@ -520,3 +521,13 @@ def test_markdown_makes_no_link_of_what_it_shows() -> None:
     assert plain_markdown("https://a.b WWW.c.d e@f.g") == (
         "https:<!-- -->//a.b WWW<!-- -->.c.d e@<!-- -->f.g"
     )
+
+
+def test_the_benchmarks_leak_probes_stand_beside(tmp_path: Path) -> None:
+    auc = {"value": 0.731, "low": 0.7, "high": 0.76}
+    row = {"probe": "markup", "form": "raw", "verdict": "leak", "auc": auc, "macro_f1": None}
+    put(tmp_path, sequence_task(), "one", wrong(0, 1), probes=[row])
+    write_report([tmp_path], tmp_path / "report", resamples=100, reporter=Reporter(quiet=True))
+    page = (tmp_path / "report" / "report.md").read_text("utf-8")
+    assert "| markup | raw | AUC | 0.731 [0.700, 0.760] | leak |" in page
+    assert "What gives the labels away" in (tmp_path / "report" / "report.html").read_text("utf-8")
