@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import pyarrow as pa
 
+from finetune.fitting import to_list
 from finetune.metrics import MAIN_METRIC, score
 from finetune.tasks import TaskData
 
@@ -29,16 +30,10 @@ def score_validation(task: TaskData, labels: Sequence[str | Sequence[str] | None
         {
             "example_id": examples["example_id"],
             "group": examples["group"],
-            "gold": [_to_list(one) for one in examples["label"].to_pylist()],
-            "predicted": [_to_list(one) for one in labels],
+            "gold": [to_list(one) for one in examples["label"].to_pylist()],
+            "predicted": [to_list(one) for one in labels],
             "probabilities": pa.nulls(len(examples), pa.list_(pa.float32())),
         }
     )
     value = score([table], task.labels, task.kind, resamples=0)[MAIN_METRIC[task.kind]].value
     return -math.inf if value is None else value
-
-
-def _to_list(label: str | Sequence[str] | None) -> list[str] | None:
-    if label is None:
-        return None
-    return [label] if isinstance(label, str) else list(label)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,20 +14,32 @@ from corpus.options import JSON, QUIET, STORE, missing_extra
 if TYPE_CHECKING:
     from finetune.recipe import FinetuneRecipe
 
-RECIPE = click.argument("recipe", type=click.Path(path_type=Path, dir_okay=False))
-OUT = click.option(
-    "--out",
-    required=True,
-    type=click.Path(path_type=Path, file_okay=False),
-    help="The folder of the run: predictions, and what an unfinished model needs.",
+STUDY = (
+    click.argument("recipe", type=click.Path(path_type=Path, dir_okay=False)),
+    STORE,
+    click.option(
+        "--out",
+        required=True,
+        type=click.Path(path_type=Path, file_okay=False),
+        help="The folder of the run: predictions, and what an unfinished model needs.",
+    ),
+    click.option(
+        "--model",
+        "paths",
+        multiple=True,
+        metavar="NAME=PATH",
+        help="Another folder or Hub name for the model NAME of the recipe; repeatable.",
+    ),
+    QUIET,
+    JSON,
 )
-MODELS = click.option(
-    "--model",
-    "paths",
-    multiple=True,
-    metavar="NAME=PATH",
-    help="Another folder or Hub name for the model NAME of the recipe; repeatable.",
-)
+
+
+def study(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command what every run of a recipe takes, as `STUDY` lists it."""
+    for option in reversed(STUDY):
+        command = option(command)
+    return command
 
 
 @click.group()
@@ -35,24 +48,14 @@ def finetune() -> None:
 
 
 @finetune.command()
-@RECIPE
-@STORE
-@OUT
-@MODELS
-@QUIET
-@JSON
-def run(
-    recipe: Path, store: Path, out: Path, paths: tuple[str, ...], quiet: bool, as_json: bool
-) -> None:
+@study
+def run(recipe: Path, paths: tuple[str, ...], **rest: Any) -> None:
     """Train, or ask, every model of RECIPE on its benchmark; run again, it goes on."""
-    _study([_load(recipe, paths)], store, out, quiet, as_json)
+    _study([_load(recipe, paths)], **rest)
 
 
 @finetune.command()
-@RECIPE
-@STORE
-@OUT
-@MODELS
+@study
 @click.option(
     "--max-tokens",
     "sizes",
@@ -60,28 +63,15 @@ def run(
     type=click.IntRange(8),
     help="A length of input; repeatable. Else 512, 1,024 and 2,048.",
 )
-@QUIET
-@JSON
-def context(
-    recipe: Path,
-    store: Path,
-    out: Path,
-    paths: tuple[str, ...],
-    sizes: tuple[int, ...],
-    quiet: bool,
-    as_json: bool,
-) -> None:
+def context(recipe: Path, paths: tuple[str, ...], sizes: tuple[int, ...], **rest: Any) -> None:
     """Run RECIPE with inputs of several lengths: what does seeing more of a text give?"""
     from finetune.studies import CONTEXTS, vary_context
 
-    _study(vary_context(_load(recipe, paths), sizes or CONTEXTS), store, out, quiet, as_json)
+    _study(vary_context(_load(recipe, paths), sizes or CONTEXTS), **rest)
 
 
 @finetune.command()
-@RECIPE
-@STORE
-@OUT
-@MODELS
+@study
 @click.option(
     "--share",
     "shares",
@@ -89,28 +79,15 @@ def context(
     type=float,
     help="A share of train; repeatable. Else 0.1, 0.25, 0.5 and 1.",
 )
-@QUIET
-@JSON
-def scale(
-    recipe: Path,
-    store: Path,
-    out: Path,
-    paths: tuple[str, ...],
-    shares: tuple[float, ...],
-    quiet: bool,
-    as_json: bool,
-) -> None:
+def scale(recipe: Path, paths: tuple[str, ...], shares: tuple[float, ...], **rest: Any) -> None:
     """Run RECIPE on several shares of train: what do more examples give?"""
     from finetune.studies import SHARES, vary_share
 
-    _study(vary_share(_load(recipe, paths), shares or SHARES), store, out, quiet, as_json)
+    _study(vary_share(_load(recipe, paths), shares or SHARES), **rest)
 
 
 @finetune.command()
-@RECIPE
-@STORE
-@OUT
-@MODELS
+@study
 @click.option(
     "--to",
     "others",
@@ -119,28 +96,9 @@ def scale(
     metavar="BENCHMARK",
     help="Another benchmark of the same task in the store; repeatable.",
 )
-@QUIET
-@JSON
-def transfer(
-    recipe: Path,
-    store: Path,
-    out: Path,
-    paths: tuple[str, ...],
-    others: tuple[str, ...],
-    quiet: bool,
-    as_json: bool,
-) -> None:
+def transfer(recipe: Path, paths: tuple[str, ...], others: tuple[str, ...], **rest: Any) -> None:
     """Run RECIPE, and ask its models of another benchmark's test too: what is kept elsewhere?"""
-    from corpus.progress import Reporter
-    from corpus.store import Store
-    from finetune.run import run_finetuning
-
-    loaded, reporter = _load(recipe, paths), Reporter(quiet=quiet)
-    try:
-        folders = run_finetuning(loaded, Store(store), out, transfer=others, reporter=reporter)
-    except ImportError as error:
-        raise missing_extra("train", error) from error
-    _show(folders, out, as_json)
+    _study([_load(recipe, paths)], transfer=others, **rest)
 
 
 @finetune.command()
@@ -196,20 +154,22 @@ def _load(recipe: Path, paths: tuple[str, ...]) -> FinetuneRecipe:
 
 
 def _study(
-    recipes: list[FinetuneRecipe], store: Path, out: Path, quiet: bool, as_json: bool
+    recipes: list[FinetuneRecipe],
+    store: Path,
+    out: Path,
+    quiet: bool,
+    as_json: bool,
+    transfer: tuple[str, ...] = (),
 ) -> None:
     from corpus.progress import Reporter
     from corpus.store import Store
     from finetune.studies import run_study
 
+    reporter = Reporter(quiet=quiet)
     try:
-        folders = run_study(recipes, Store(store), out, reporter=Reporter(quiet=quiet))
+        folders = run_study(recipes, Store(store), out, transfer=transfer, reporter=reporter)
     except ImportError as error:
         raise missing_extra("train", error) from error
-    _show(folders, out, as_json)
-
-
-def _show(folders: list[Path], out: Path, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps([str(folder) for folder in folders]))
         return

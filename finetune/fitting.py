@@ -70,4 +70,15 @@ class Fitted:
     attachments: tuple[Path, ...] = ()
 
 
+def to_list(label: str | Sequence[str] | None) -> list[str] | None:
+    """Return a label, or a list of tags, as predictions keep it: one form for both kinds of task.
+
+    >>> to_list("HQ"), to_list(["O", "B-Class"]), to_list(None)
+    (['HQ'], ['O', 'B-Class'], None)
+    """
+    if label is None:
+        return None
+    return [label] if isinstance(label, str) else list(label)
+
+
 Fit = Callable[[TaskData, Ask], Fitted]

@@ -40,7 +40,7 @@ from corpus.durable import TEMPORARY, sync, write_json
 from corpus.errors import StoreError
 from corpus.manifest import Json
 from corpus.tables import read_table, write_table
-from finetune.fitting import Fitted, Predicted
+from finetune.fitting import Fitted, Predicted, to_list
 from finetune.tasks import TaskData
 
 Array = np.ndarray[Any, Any]
@@ -124,19 +124,16 @@ def _describe_split(split: str, examples: pa.Table, predicted: Predicted) -> pa.
         "example_id": examples["example_id"],
         "group": examples["group"],
         "split": [split] * num,
-        "gold": [_to_list(label) for label in given],
-        "predicted": [_to_list(label) for label in predicted.labels],
-        "probabilities": _rows(predicted.probabilities, num),
+        "gold": [to_list(label) for label in given],
+        "predicted": [to_list(label) for label in predicted.labels],
+        "probabilities": _column(predicted.probabilities, num),
         "num_tokens": _column(predicted.num_tokens, num),
         "num_cut": _column(predicted.num_cut, num),
         "site": examples["site"],
         "year": pc.year(examples["input_at"]).cast(pa.int32()),
         "tags": examples["tags"],
         "num_characters": [len(text) for text in texts],
-        "code_share": [
-            code_share(text, spans)
-            for text, spans in zip(texts, examples["segments"].to_pylist(), strict=True)
-        ],
+        "code_share": code_shares(examples),
         "excerpt": [text[:EXCERPT_CHARACTERS] for text in texts],
     }
     arrays = []
@@ -149,26 +146,23 @@ def _describe_split(split: str, examples: pa.Table, predicted: Predicted) -> pa.
     return pa.Table.from_arrays(arrays, schema=SCHEMA)
 
 
-def code_share(text: str, segments: Sequence[Json] | None) -> float:
-    """Return the share of a text's characters that are in segments of code.
+def code_shares(examples: pa.Table) -> Array:
+    """Return the share of each text's characters that is in segments of code.
 
-    >>> code_share("abcd", [{"kind": "prose", "start": 0, "end": 3},
-    ...                     {"kind": "code", "start": 3, "end": 4}])
-    0.25
+    Args:
+        examples: columns text and segments.
+
+    Returns:
+        float64, shape (num_examples,), 0 to 1.
     """
-    spans = [one for one in segments or () if one["kind"] == "code"]
-    return sum(one["end"] - one["start"] for one in spans) / len(text) if text else 0.0
+    segments = examples["segments"].combine_chunks()
+    flat, owners = pc.list_flatten(segments), pc.list_parent_indices(segments).to_numpy()
+    lengths = pc.subtract(pc.struct_field(flat, "end"), pc.struct_field(flat, "start")).to_numpy()
+    is_code = pc.equal(pc.struct_field(flat, "kind"), "code").to_numpy(zero_copy_only=False)
+    num_code = np.bincount(owners, lengths * is_code, len(examples))
+    shares: Array = num_code / np.maximum(pc.utf8_length(examples["text"]).to_numpy(), 1)
+    return shares
 
 
-def _to_list(label: str | Sequence[str] | None) -> list[str] | None:
-    if label is None:
-        return None
-    return [label] if isinstance(label, str) else list(label)
-
-
-def _rows(values: Array | None, num: int) -> list[list[float] | None]:
-    return [None] * num if values is None else values.tolist()
-
-
-def _column(values: Array | None, num: int) -> list[int | None]:
+def _column(values: Array | None, num: int) -> list[Any]:
     return [None] * num if values is None else values.tolist()

@@ -42,9 +42,16 @@ def vary_share(recipe: FinetuneRecipe, shares: Sequence[float]) -> list[Finetune
 
 
 def run_study(
-    recipes: Sequence[FinetuneRecipe], store: Store, out: Path, *, reporter: Reporter
+    recipes: Sequence[FinetuneRecipe],
+    store: Store,
+    out: Path,
+    *,
+    transfer: Sequence[str] = (),
+    reporter: Reporter,
 ) -> list[Path]:
     """Run each recipe into the same folder; return the folders of all units, each once.
+
+    `transfer` names benchmarks that are predicted as well, as of `run.run_finetuning`.
 
     Raises:
         SobertError: as `run.run_finetuning`.
@@ -53,7 +60,8 @@ def run_study(
     for recipe in recipes:
         asked = recipe.input
         reporter.say(f"at most {asked.max_tokens:,} tokens, {asked.train_share:.0%} of train")
-        folders |= dict.fromkeys(run_finetuning(recipe, store, out, reporter=reporter))
+        made = run_finetuning(recipe, store, out, transfer=transfer, reporter=reporter)
+        folders |= dict.fromkeys(made)
     return list(folders)
 
 

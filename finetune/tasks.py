@@ -37,6 +37,7 @@ from labeling.entities import (
 )
 from labeling.probing import PROBES
 from labeling.ranks import rank_by_digest
+from labeling.recipe import TASKS
 from labeling.recipe import Task as TaskName
 
 Kind = Literal["sequence", "token"]
@@ -171,7 +172,7 @@ def read_task_name(artifacts: dict[str, Artifact]) -> TaskName:
         StoreError: the manifest names none.
     """
     task = artifacts["benchmark"].manifest.recipe.get("task")
-    if task not in ("quality", "closed", "ner", "obsoletion"):
+    if task not in TASKS:
         raise StoreError(f"{artifacts['benchmark'].folder} is of no known task; build it again")
     found: TaskName = task
     return found

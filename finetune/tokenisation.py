@@ -21,7 +21,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from tokenizers import Tokenizer
 
 from corpus.errors import BadValue, StoreError
@@ -31,6 +30,7 @@ from corpus.store import Store
 from corpus.tables import read_table
 from corpus.tokenizer import MODEL
 from corpus.vocabulary import load_tokenizer
+from finetune.predictions import code_shares
 from finetune.pretrained import open_tokenizer
 from labeling.ranks import rank_by_digest
 
@@ -194,17 +194,6 @@ def draw_texts(documents: pa.Table, num_posts: int) -> dict[str, list[str]]:
             if one["kind"] == kind
         ]
     return texts
-
-
-def code_shares(documents: pa.Table) -> Array:
-    """Return the share of each document's characters that is code: float64, shape (num,)."""
-    segments = documents["segments"].combine_chunks()
-    flat, owners = pc.list_flatten(segments), pc.list_parent_indices(segments).to_numpy()
-    lengths = pc.subtract(pc.struct_field(flat, "end"), pc.struct_field(flat, "start")).to_numpy()
-    is_code = pc.equal(pc.struct_field(flat, "kind"), "code").to_numpy(zero_copy_only=False)
-    num_code = np.bincount(owners, lengths * is_code, len(documents))
-    shares: Array = num_code / np.maximum(pc.utf8_length(documents["text"]).to_numpy(), 1)
-    return shares
 
 
 def measure_codec(codec: Codec, texts: Sequence[str]) -> Json:

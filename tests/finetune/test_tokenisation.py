@@ -21,12 +21,11 @@ from corpus.store import Store, Work
 from corpus.tables import describe_file, write_table
 from corpus.tokenizer import MODEL
 from corpus.vocabulary import Tokenizer, train_vocabulary
-from finetune.predictions import code_share
+from finetune.predictions import code_shares
 from finetune.tokenisation import (
     GROUPS,
     LENGTHS,
     Codec,
-    code_shares,
     compare_on_corpus,
     compare_tokenizers,
     draw_texts,
@@ -209,7 +208,10 @@ def test_posts_are_grouped_by_their_share_of_code() -> None:
 
 def test_shares_of_code_are_those_of_the_predictions() -> None:
     segments = DOCUMENTS["segments"].to_pylist()
-    expected = [code_share(text, some) for text, some in zip(TEXTS, segments, strict=True)]
+    expected = [
+        sum(one["end"] - one["start"] for one in some if one["kind"] == "code") / max(len(text), 1)
+        for text, some in zip(TEXTS, segments, strict=True)
+    ]
     chunked = pa.concat_tables([DOCUMENTS[:0], DOCUMENTS[:1], DOCUMENTS[1:]])
     assert code_shares(chunked).tolist() == expected
     assert max(expected) > 0.9 and min(expected) == 0

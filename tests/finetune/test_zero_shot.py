@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +21,9 @@ from finetune.zero_shot import (
     make_prompt,
     parse_label,
 )
+from tests.chat_server import KEY, Server, chat, serve_chat
 from tests.finetune.conftest import make_sequence_task, make_token_task
 
-KEY = "sk-very-secret"
 PRICES = {"price_in": 2.0, "price_out": 8.0}
 LABELS = ("HQ", "LQ_CLOSE", "LQ_EDIT")
 SPLITS = {
@@ -35,67 +33,16 @@ SPLITS = {
     "other": [("four", "HQ")],
 }
 
-Reply = tuple[int, dict[str, str], bytes]
 Zero = Callable[..., Any]
-
-
-def chat(text: str, tokens_in: int = 100, tokens_out: int = 10) -> Reply:
-    content = {
-        "model": "frob-1-2024",
-        "choices": [{"index": 0, "message": {"role": "assistant", "content": text}}],
-        "usage": {"prompt_tokens": tokens_in, "completion_tokens": tokens_out},
-    }
-    return 200, {}, json.dumps(content).encode()
 
 
 COST = (100 * 2 + 10 * 8) / 1e6
 
 
-class Server:
-    """Gives its replies one after the other, the last one for ever, and keeps what it was asked."""
-
-    def __init__(self) -> None:
-        self.replies: list[Reply] = [chat("HQ")]
-        self.requests: list[tuple[dict[str, str], Any]] = []
-        self.watch: Callable[[], None] = lambda: None
-        server = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                server.requests.append((dict(self.headers), json.loads(body)))
-                server.watch()
-                number = min(len(server.requests), len(server.replies)) - 1
-                code, headers, content = server.replies[number]
-                self.send_response(code)
-                for name, value in headers.items():
-                    self.send_header(name, value)
-                self.send_header("Content-Length", str(len(content)))
-                self.end_headers()
-                self.wfile.write(content)
-
-            def log_message(self, *args: Any) -> None:
-                pass
-
-        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.endpoint = f"http://127.0.0.1:{self.http.server_port}/v1"
-        self.thread = threading.Thread(target=self.http.serve_forever, args=(0.01,))
-
-    def prompts(self) -> list[str]:
-        """What was asked, in order."""
-        return [body["messages"][-1]["content"] for _, body in self.requests]
-
-
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    monkeypatch.setenv("OPENAI_API_KEY", KEY)
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
-    server = Server()
-    server.thread.start()
-    yield server
-    server.http.shutdown()
-    server.thread.join()
-    server.http.server_close()
+    with serve_chat(monkeypatch, chat("HQ")) as server:
+        yield server
 
 
 @pytest.fixture
@@ -134,7 +81,7 @@ def test_every_example_of_test_and_other_benchmarks_is_asked_and_no_other(
         "four",
     ]
     assert all("HQ, LQ_CLOSE, LQ_EDIT?" in prompt for prompt in server.prompts())
-    body = server.requests[0][1]
+    body = server.requests[0].body
     assert (body["model"], body["temperature"], body["seed"]) == ("frob-1", 0, 7)
     assert all(one.probabilities is None for one in fitted.predicted.values())
 
@@ -170,7 +117,7 @@ def test_all_answers_are_kept_beside_the_predictions(
 def test_the_server_is_told_how_long_an_answer_may_be(server: Server, zero: Zero) -> None:
     server.replies = [chat("HQ")]
     zero()
-    assert {body["max_tokens"] for _, body in server.requests} == {MAX_TOKENS_OUT}
+    assert {one.body["max_tokens"] for one in server.requests} == {MAX_TOKENS_OUT}
 
 
 def test_every_request_and_its_answer_is_a_line(server: Server, zero: Zero, tmp_path: Path) -> None:
@@ -385,7 +332,7 @@ def test_the_key_is_in_the_header_and_in_no_file(
     echo = f"bad key {KEY}".encode()
     server.replies = [(422, {}, echo), chat("HQ"), (429, {}, echo), chat("HQ")]
     fitted = zero()
-    assert {headers["Authorization"] for headers, _ in server.requests} == {f"Bearer {KEY}"}
+    assert {one.headers["Authorization"] for one in server.requests} == {f"Bearer {KEY}"}
     assert KEY not in json.dumps(fitted.figures)
     assert "bad key [key]" in read_lines(tmp_path)[0]["problem"]
     files = [path for path in tmp_path.rglob("*") if path.is_file()]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -18,8 +17,8 @@ from labeling.annotations import AnnotationStore, Draft
 from labeling.chat import MAX_TRIES, ChatModel
 from labeling.item_text import read_item_text
 from labeling.judge import judge_items, make_messages, name_judge, parse_judgement
+from tests.chat_server import KEY, Reply, Server, chat, serve_chat
 
-KEY = "sk-very-secret"
 CONTENT = {
     "judged_at": "2024-03-01T00:00:00Z",
     "question": {"title": "How do I \N{CROSS MARK}?", "html": "<p>With <code>x = 1</code></p>"},
@@ -37,57 +36,11 @@ GOOD = {
 }
 ITEM = read_item_text(CONTENT)
 
-Answer = tuple[int, dict[str, str], bytes]
-
-
-def chat(text: str, tokens_in: int = 100, tokens_out: int = 10) -> Answer:
-    content = {
-        "model": "frob-1-2024",
-        "choices": [{"index": 0, "message": {"role": "assistant", "content": text}}],
-        "usage": {"prompt_tokens": tokens_in, "completion_tokens": tokens_out},
-    }
-    return 200, {}, json.dumps(content).encode()
-
-
-class Server:
-    """Gives its answers one after the other, the last one for ever, and keeps what it was asked."""
-
-    def __init__(self) -> None:
-        self.answers: list[Answer] = [chat(json.dumps(GOOD))]
-        self.requests: list[tuple[str, dict[str, str], Any]] = []
-        server = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                server.requests.append((self.path, dict(self.headers), json.loads(body)))
-                number = min(len(server.requests), len(server.answers)) - 1
-                code, headers, content = server.answers[number]
-                self.send_response(code)
-                for name, value in headers.items():
-                    self.send_header(name, value)
-                self.send_header("Content-Length", str(len(content)))
-                self.end_headers()
-                self.wfile.write(content)
-
-            def log_message(self, *args: Any) -> None:
-                pass
-
-        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.endpoint = f"http://127.0.0.1:{self.http.server_port}/v1"
-        self.thread = threading.Thread(target=self.http.serve_forever, args=(0.01,))
-
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    monkeypatch.setenv("OPENAI_API_KEY", KEY)
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
-    server = Server()
-    server.thread.start()
-    yield server
-    server.http.shutdown()
-    server.thread.join()
-    server.http.server_close()
+    with serve_chat(monkeypatch, chat(json.dumps(GOOD))) as server:
+        yield server
 
 
 @pytest.fixture
@@ -159,7 +112,7 @@ def test_the_prompt_has_what_people_see_and_nothing_that_is_hidden(
     server: Server, judge: Judge
 ) -> None:
     judge(limit=1)
-    system, user = (message["content"] for message in server.requests[0][2]["messages"])
+    system, user = (message["content"] for message in server.requests[0].body["messages"])
     assert system.endswith("Judge well.")
     for words in (
         "Judge as of 2024-03-01.",
@@ -249,10 +202,10 @@ def test_a_quote_of_a_comment_points_to_it_and_a_fence_is_taken_off() -> None:
 def test_a_wrong_reply_is_asked_for_once_more(
     store: AnnotationStore, server: Server, judge: Judge, tmp_path: Path
 ) -> None:
-    server.answers = [chat("I think it is obsolete."), chat(json.dumps(GOOD))]
+    server.replies = [chat("I think it is obsolete."), chat(json.dumps(GOOD))]
     report, _ = judge(limit=1)
     assert report.items == Flow(1, 1, {}) and report.spent.tokens_in == 200
-    messages = server.requests[1][2]["messages"]
+    messages = server.requests[1].body["messages"]
     assert [message["role"] for message in messages] == ["system", "user", "assistant", "user"]
     assert messages[2]["content"] == "I think it is obsolete."
     assert "not one JSON object" in messages[3]["content"]
@@ -277,9 +230,9 @@ def test_a_wrong_reply_is_asked_for_once_more(
     ],
 )
 def test_after_two_wrong_replies_an_item_has_failed_and_no_label(
-    store: AnnotationStore, server: Server, judge: Judge, tmp_path: Path, answer: Answer
+    store: AnnotationStore, server: Server, judge: Judge, tmp_path: Path, answer: Reply
 ) -> None:
-    server.answers = [answer, answer, chat(json.dumps(GOOD))]
+    server.replies = [answer, answer, chat(json.dumps(GOOD))]
     report, _ = judge(limit=2)
     assert report.items == Flow(2, 1, {"wrong_reply": 1})
     assert store.judgements("site/0") == [] and len(store.judgements("site/1")) == 1
@@ -290,7 +243,7 @@ def test_after_two_wrong_replies_an_item_has_failed_and_no_label(
 
 
 def test_a_busy_server_is_waited_for(server: Server, judge: Judge) -> None:
-    server.answers = [
+    server.replies = [
         (429, {"Retry-After": "7"}, b"slow down"),
         (429, {"Retry-After": "Wed, 21 Oct 2099 07:28:00 GMT"}, b""),
         (500, {}, b"oops"),
@@ -313,9 +266,9 @@ def test_a_busy_server_is_waited_for(server: Server, judge: Judge) -> None:
     ],
 )
 def test_a_server_that_will_not_stops_the_run_with_one_line(
-    server: Server, judge: Judge, tmp_path: Path, answer: Answer, num_requests: int, message: str
+    server: Server, judge: Judge, tmp_path: Path, answer: Reply, num_requests: int, message: str
 ) -> None:
-    server.answers = [chat(json.dumps(GOOD)), answer]
+    server.replies = [chat(json.dumps(GOOD)), answer]
     error, _ = judge()
     assert isinstance(error, StoreError)
     with pytest.raises(StoreError, match=message):
@@ -323,7 +276,7 @@ def test_a_server_that_will_not_stops_the_run_with_one_line(
     assert "\n" not in str(error) and KEY not in str(error)
     assert len(server.requests) == 1 + num_requests
     # What was judged before is kept, and is not asked for again.
-    server.answers = [chat(json.dumps(GOOD))]
+    server.replies = [chat(json.dumps(GOOD))]
     report, _ = judge()
     assert (report.num_judged_before, report.items) == (1, Flow(3, 3, {}))
 
@@ -332,10 +285,10 @@ def test_an_item_that_the_server_refuses_has_failed_and_three_stop_the_run(
     server: Server, judge: Judge
 ) -> None:
     good, refused = chat(json.dumps(GOOD)), (400, {}, b"too long")
-    server.answers = [refused, refused, good, refused]
+    server.replies = [refused, refused, good, refused]
     report, _ = judge()
     assert report.items == Flow(4, 1, {"refused": 3}) and len(server.requests) == 4
-    server.answers, server.requests = [refused], []
+    server.replies, server.requests = [refused], []
     error, _ = judge()
     assert "refused 3 items in a row: refused with 400: too long" in str(error)
     assert len(server.requests) == 3
@@ -371,7 +324,7 @@ def test_the_key_is_nowhere_but_in_the_header(
     judge(limit=1, key_variable="MY_KEY")
     monkeypatch.delenv("MY_KEY")
     judge(limit=1, key_variable="MY_KEY")
-    headers = [headers.get("Authorization") for _, headers, _ in server.requests]
+    headers = [one.headers.get("Authorization") for one in server.requests]
     assert headers == [f"Bearer {KEY}", "Bearer another", None]
     monkeypatch.setenv("MY_KEY", "a\nb")
     error, _ = judge(key_variable="MY_KEY")
