@@ -72,7 +72,7 @@ def credit(
     """
     names, sources = _first_known(
         {
-            "users": _look_up(user_ids, users),
+            "users": look_up(user_ids, users),
             "row": _without_empty(display_names),
             "id": _default_names(user_ids),
             "deleted": pa.scalar(DELETED_USER),
@@ -131,7 +131,7 @@ def _without_empty(texts: pa.ChunkedArray) -> pa.ChunkedArray:
     return pc.if_else(pc.equal(texts, ""), None, texts)
 
 
-def _look_up(user_ids: pa.ChunkedArray, users: UserNames) -> pa.Array:
+def look_up(user_ids: pa.ChunkedArray, users: UserNames) -> pa.Array:
     """Return the display name of each user; null where the Users table has none."""
     wanted = pc.fill_null(user_ids, _NO_ID).to_numpy()
     places = np.searchsorted(users.ids, wanted)

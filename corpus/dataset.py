@@ -19,9 +19,10 @@ import pyarrow.parquet as pq
 
 from corpus.documents import DOCUMENT_SCHEMA, TEXT_COLUMNS
 from corpus.engine import Engine
-from corpus.manifest import Flow, Outcome, merge_outcomes
+from corpus.manifest import Flow, Outcome, digest_file, digest_json, merge_outcomes
 from corpus.progress import Reporter
 from corpus.recipe import SPLITS, Split, SplitsSection
+from corpus.rowdigest import digest_table
 from corpus.store import Artifact, Store, Task, Work
 from corpus.tables import read_table, write_table
 
@@ -57,7 +58,8 @@ def build_dataset(
     def make(work: Work) -> Outcome:
         shards = _plan_shards(splits, recipe)
         payloads = [(documents.folder, dedup.folder, splits.folder, shard) for shard in shards]
-        written = merge_outcomes(work.map(_write_shard, [Task(p[-1].name, p) for p in payloads]))
+        tasks = [Task(payload[-1].name, payload) for payload in payloads]
+        written = merge_outcomes(work.map(_write_shard, tasks, key=_key))
         num_documents = splits.manifest.outcome.flows["documents"].num_out
         flow = Flow(num_documents, sum(entry.num_rows for entry in written.files))
         return Outcome(written.files, {"documents": flow}, written.figures)
@@ -97,6 +99,22 @@ def _plan_shards(splits: Artifact, recipe: SplitsSection) -> list[DatasetShard]:
 
 def _splits_in(path: Path) -> set[str | None]:
     return set(pc.unique(read_table(path, ["split"])["split"]).to_pylist())
+
+
+def _key(payload: tuple[Path, Path, Path, DatasetShard]) -> str:
+    documents, dedup, splits, shard = payload
+    partitions = []
+    for name in shard.partitions:
+        path = documents / "documents" / name
+        ids = read_table(path, ["site", "post_id"])
+        partitions.append(
+            [
+                digest_file(path),
+                digest_file(splits / "splits" / name),
+                digest_table(pa.table({"cluster": _clusters_of(ids, dedup)})),
+            ]
+        )
+    return digest_json({"split": shard.split, "partitions": partitions})
 
 
 def _write_shard(folder: Path, payload: tuple[Path, Path, Path, DatasetShard]) -> Outcome:

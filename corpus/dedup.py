@@ -9,6 +9,8 @@ if it was itself compared, exactly, with one that stays. Writes
     clusters.parquet    a row a clustered document: cluster (its first doc_id), representative
                         (itself where kept), shared and total shingles with the representative;
                         by cluster, then rank
+    bands/<site>/<partition>.parquet    a row a document: the buckets of its signature, kept for
+                        the next dump of the site (220 bytes a document)
 
 The removal ledger is the rows of `clusters.parquet` whose representative is another document.
 
@@ -31,17 +33,18 @@ from corpus.contamination import save_array
 from corpus.documents import DOCUMENT_SCHEMA, body_texts
 from corpus.engine import Engine
 from corpus.lookup import Array, sort_distinct
-from corpus.manifest import Flow, Outcome
+from corpus.manifest import FileEntry, Flow, Outcome, digest_json, merge_outcomes
 from corpus.minhash import band_hashes, exact_digests, shingle_sets, signatures
 from corpus.overlap import Grams, join_grams
 from corpus.pairs import candidate_pairs, choose_representatives, overlap_of_pairs
 from corpus.progress import Reporter
 from corpus.recipe import DedupSection
+from corpus.rowdigest import digest_table
 from corpus.store import Artifact, Store, Task, Work
 from corpus.tables import empty_table, read_table, write_table
 from corpus.warmup import compile_dedup
 
-VERSION = 1
+VERSION = 2
 SHINGLE_SEED = 0
 # What MinHash gives a text without shingles.
 NO_SHINGLE = np.uint32(2**32 - 1)
@@ -83,7 +86,7 @@ def build_dedup(
     def make(work: Work) -> Outcome:
         compile_dedup(reporter)
         partitions = _list_partitions(documents)
-        pairs = _find_candidates(work, partitions, recipe)
+        pairs, bands = _find_candidates(work, partitions, recipe)
         members = sort_distinct(pairs)
         sets = _read_shingles(work, partitions, members, recipe)
         rows = _read_ranked(partitions, members)
@@ -97,7 +100,7 @@ def build_dedup(
             "oversized_clusters": num_oversized,
         }
         flow = _count_removed(int(partitions.starts[-1]), clusters)
-        return Outcome((ledger,), {"documents": flow}, figures)
+        return Outcome((ledger, *bands), {"documents": flow}, figures)
 
     return store.build("dedup", VERSION, recipe, {"documents": documents}, make, engine, reporter)
 
@@ -108,10 +111,15 @@ def _list_partitions(documents: Artifact) -> Partitions:
     return Partitions(paths, np.cumsum([0, *(entry.num_rows for entry in entries)]))
 
 
-def _find_candidates(work: Work, partitions: Partitions, recipe: DedupSection) -> Array:
-    """Return candidate pairs of document numbers, int64 (m, 2); one band in memory at a time."""
+def _find_candidates(
+    work: Work, partitions: Partitions, recipe: DedupSection
+) -> tuple[Array, list[FileEntry]]:
+    """Return candidate pairs of document numbers, int64 (m, 2), and the files of the bands.
+
+    One band is in memory at a time.
+    """
     tasks = [Task(f"bands-{name}", (name, p, recipe)) for name, p in partitions.paths.items()]
-    work.map(_write_bands, tasks)
+    written = work.map(_write_bands, tasks, key=_bands_key)
 
     def read(column: str) -> Array:
         paths = [work.folder / "bands" / name for name in partitions.paths]
@@ -120,7 +128,20 @@ def _find_candidates(work: Work, partitions: Partitions, recipe: DedupSection) -
 
     bands = map(read, ["exact", *_band_names(recipe)])
     is_eligible = read("has_shingles").astype(bool)
-    return candidate_pairs(bands, max_bucket=recipe.max_bucket, eligible=is_eligible)
+    pairs = candidate_pairs(bands, max_bucket=recipe.max_bucket, eligible=is_eligible)
+    return pairs, list(merge_outcomes(written).files)
+
+
+def _bands_key(payload: tuple[str, Path, DedupSection]) -> str:
+    name, path, recipe = payload
+    keys = {"shingle_tokens", "num_permutations", "bands", "seed"}
+    return digest_json(
+        {
+            "name": name,
+            "texts": digest_table(read_table(path, ["text", "body_end"])),
+            "recipe": recipe.model_dump(mode="json", include=keys),
+        }
+    )
 
 
 def _write_bands(folder: Path, payload: tuple[str, Path, DedupSection]) -> Outcome:

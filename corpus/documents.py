@@ -20,14 +20,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from corpus.attribution import REVISION_COLUMNS, UserNames
+from corpus.attribution import REVISION_COLUMNS, UserNames, look_up
 from corpus.description import COMMENT_SCHEMA, describe_comments, describe_posts
 from corpus.engine import Engine
 from corpus.layout import Layout, lay_out
-from corpus.manifest import FileEntry, Flow, Outcome, merge_outcomes
-from corpus.posts import has_table, load_user_names, read_partition
+from corpus.manifest import FileEntry, Flow, Outcome, digest_json, merge_outcomes
+from corpus.posts import POSTS_SCHEMA, has_table, load_user_names, read_partition
 from corpus.progress import Reporter
 from corpus.recipe import DocumentsSection
+from corpus.rowdigest import digest_table
 from corpus.selection import reject_comments, reject_posts
 from corpus.store import Artifact, Store, Task, Work
 from corpus.tables import TableWriter, write_table
@@ -94,6 +95,13 @@ REJECT_SCHEMA = pa.schema(
 Array = np.ndarray[Any, Any]
 
 
+# Views and the like change with every dump, and are in no document.
+UNREAD_COLUMNS = {
+    *("answer_count", "comment_count", "favorite_count", "last_activity_at", "view_count"),
+}
+POST_COLUMNS = [name for name in POSTS_SCHEMA.names if name not in UNREAD_COLUMNS]
+
+
 class Partition(NamedTuple):
     """One partition of one site: the work of one task."""
 
@@ -142,7 +150,7 @@ def build_documents(
         tasks.append(Task(name, Partition(posts.folder, site, file, recipe)))
 
     def make(work: Work) -> Outcome:
-        return merge_outcomes(work.map(_make_documents, tasks))
+        return merge_outcomes(work.map(_make_documents, tasks, key=_key))
 
     return store.build("documents", VERSION, recipe, {"posts": posts}, make, engine, reporter)
 
@@ -151,6 +159,24 @@ def body_texts(documents: pa.Table) -> list[str]:
     """Return each document's text without its comments, given columns text and body_end."""
     texts, ends = documents["text"].to_pylist(), documents["body_end"].to_pylist()
     return [text[:end] for text, end in zip(texts, ends, strict=True)]
+
+
+def _key(partition: Partition) -> str:
+    """Digest what a partition's documents follow from: of the site's users, only its authors."""
+    rows = _read_rows(partition)
+    user_ids = pa.chunked_array(
+        [
+            *rows.posts["owner_user_id"].chunks,
+            *rows.posts["last_editor_user_id"].chunks,
+            *rows.comments["user_id"].chunks,
+        ],
+        pa.int64(),
+    )
+    authors = pc.unique(user_ids)
+    names = pa.table({"id": authors, "name": look_up(pa.chunked_array([authors]), rows.users)})
+    tables = [rows.posts, rows.comments, rows.links, rows.history, names]
+    digests = [None if table is None else digest_table(table) for table in tables]
+    return digest_json({"rows": digests, "recipe": partition.recipe.model_dump(mode="json")})
 
 
 def _make_documents(folder: Path, partition: Partition) -> Outcome:
@@ -176,7 +202,7 @@ def _read_rows(partition: Partition) -> Rows:
     def read(table: str, columns: Sequence[str] | None = None) -> pa.Table:
         return read_partition(partition.posts, table, partition.site, partition.name, columns)
 
-    posts, comments = read("Posts"), read("Comments")
+    posts, comments = read("Posts", POST_COLUMNS), read("Comments")
     places = pc.fill_null(pc.index_in(comments["post_id"], posts["id"]), -1)
     comments = comments.append_column("place", places.cast(pa.int64()))
     order = [("place", "ascending"), ("created_at", "ascending"), ("id", "ascending")]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -31,3 +32,17 @@ def write_json(path: Path, content: Any) -> None:
     sync(temporary)
     temporary.replace(path)
     sync(path.parent)
+
+
+def link(source: Path, path: Path) -> None:
+    """Give a file a second name, or copy it where there are no hard links; `path` is replaced.
+
+    Raises:
+        OSError: the file is not there, or there is no room for a copy.
+    """
+    path.unlink(missing_ok=True)
+    try:
+        os.link(source, path)
+    except OSError:  # not every file system has them, nor for any number of names
+        shutil.copyfile(source, path)
+        sync(path)

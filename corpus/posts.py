@@ -28,7 +28,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from corpus.engine import Engine
-from corpus.manifest import FileEntry, Flow, Outcome, merge_outcomes
+from corpus.manifest import FileEntry, Flow, Outcome, digest_json, merge_outcomes
 from corpus.progress import Reporter
 from corpus.recipe import PostsSection
 from corpus.rows import SCHEMAS
@@ -95,19 +95,42 @@ def build_posts(
     """Partition and sort the typed rows, and index threads and user names."""
 
     def make(work: Work) -> Outcome:
-        sites = sorted({entry.name.split("/")[1] for entry in rows.files("rows/")})
-        indexed = work.map(
-            _index_site, [Task(f"index/{site}", (rows.folder, site)) for site in sites]
-        )
-        chunks = _plan_chunks(rows, recipe)
-        scattered = work.map(_scatter_chunk, [Task(chunk.name, chunk) for chunk in chunks])
-        gatherings = _plan_gatherings(work.folder, chunks, scattered)
-        gathered = work.map(
-            _gather_partition, [Task(f"gather/{one.table}/{one.name}", one) for one in gatherings]
-        )
-        return merge_outcomes([*indexed, *gathered])
+        keys = _site_keys(rows, recipe)
+        found = {site: work.take(site, key) for site, key in keys.items()}
+        made = _make_sites(work, rows, recipe, [site for site in keys if found[site] is None])
+        for site, outcome in made.items():
+            work.keep(site, keys[site], outcome)
+        return merge_outcomes(found[site] or made[site] for site in keys)
 
     return store.build("posts", VERSION, recipe, {"rows": rows}, make, engine, reporter)
+
+
+def _site_keys(rows: Artifact, recipe: PostsSection) -> dict[str, str]:
+    """Digest what the posts of each site follow from, by site, sorted."""
+    files: dict[str, dict[str, str]] = {}
+    for entry in rows.files("rows/"):
+        files.setdefault(entry.name.split("/")[1], {})[entry.name] = entry.rows_sha256
+    section = recipe.model_dump(mode="json")
+    return {site: digest_json({"files": files[site], "recipe": section}) for site in sorted(files)}
+
+
+def _make_sites(
+    work: Work, rows: Artifact, recipe: PostsSection, sites: Sequence[str]
+) -> dict[str, Outcome]:
+    """Partition and index some sites; the outcome of each."""
+    tasks = [Task(f"index/{site}", (rows.folder, site)) for site in sites]
+    made = {
+        site: [outcome] for site, outcome in zip(sites, work.map(_index_site, tasks), strict=True)
+    }
+    chunks = [chunk for chunk in _plan_chunks(rows, recipe) if chunk.site in made]
+    scattered = work.map(_scatter_chunk, [Task(chunk.name, chunk) for chunk in chunks])
+    gatherings = _plan_gatherings(work.folder, chunks, scattered)
+    gathered = work.map(
+        _gather_partition, [Task(f"gather/{one.table}/{one.name}", one) for one in gatherings]
+    )
+    for one, outcome in zip(gatherings, gathered, strict=True):
+        made[one.site].append(outcome)
+    return {site: merge_outcomes(outcomes) for site, outcomes in made.items()}
 
 
 def read_partition(

@@ -12,12 +12,10 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from pathlib import Path
 
 from corpus.datacard import render_card
-from corpus.durable import write_json
+from corpus.durable import link, write_json
 from corpus.engine import Engine
 from corpus.errors import IntegrityError
 from corpus.manifest import FileEntry, Json, Outcome
@@ -79,16 +77,12 @@ def sum_files(dataset: Artifact) -> Json:
 
 def link_file(folder: Path, artifact: Artifact, entry: FileEntry) -> FileEntry:
     """Give a file of an artifact a second name here, or copy it where that cannot be."""
-    source, path = artifact.path(entry.name), folder / entry.name
+    path = folder / entry.name
     path.parent.mkdir(exist_ok=True)
-    path.unlink(missing_ok=True)
-    try:
-        os.link(source, path)
-    except OSError:  # not every file system has hard links
-        shutil.copyfile(source, path)
-        copy = describe_file(path, entry.name)
-        if copy.sha256 != entry.sha256:
-            raise IntegrityError(
-                f"{source} was changed since it was built; delete its folder and build again"
-            ) from None
+    link(artifact.path(entry.name), path)
+    if path.stat().st_size != entry.num_bytes:
+        raise IntegrityError(
+            f"{artifact.path(entry.name)} was changed since it was built; delete its folder and "
+            "build again"
+        )
     return entry

@@ -111,3 +111,10 @@ def _joined(array: pa.Array) -> Any:
     _, offsets, data = array.buffers()
     edges = np.frombuffer(offsets, "<i4")[array.offset : array.offset + len(array) + 1]
     return np.frombuffer(data, "u1")[edges[0] : edges[-1]] if data and len(edges) else b""
+
+
+def digest_table(table: pa.Table) -> str:
+    """Return the digest of the rows of a table, 64 hex digits."""
+    digest = RowDigest(table.schema)
+    digest.update(table)
+    return digest.hexdigest()

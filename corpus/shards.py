@@ -25,7 +25,7 @@ import pyarrow as pa
 
 from corpus.engine import Engine
 from corpus.indexed import IndexedWriter, bin_path, idx_path
-from corpus.manifest import Flow, Outcome, merge_outcomes
+from corpus.manifest import Flow, Outcome, digest_file, digest_json, merge_outcomes
 from corpus.progress import Reporter
 from corpus.recipe import ShardsSection
 from corpus.store import Artifact, Store, Task, Work
@@ -64,7 +64,7 @@ def build_shards(
         names = [entry.name for entry in dataset.files("data/")]
         payloads = [(dataset.path(name), tokenizer.path(MODEL), recipe) for name in names]
         tasks = [Task(payload[0].stem, payload) for payload in payloads]
-        return merge_outcomes(work.map(_write_shard, tasks))
+        return merge_outcomes(work.map(_write_shard, tasks, key=_key))
 
     inputs = {"dataset": dataset, "tokenizer": tokenizer}
     return store.build("shards", VERSION, recipe, inputs, make, engine, reporter)
@@ -108,6 +108,18 @@ def batch_edges(samples: Array) -> Iterator[tuple[int, int]]:
 def _open_tokenizer(model: Path) -> Tokenizer:
     # Opening takes 0.8 s at 50,000 pieces, more than many a shard; what it has cached stays warm.
     return load_tokenizer(model)
+
+
+def _key(payload: tuple[Path, Path, ShardsSection]) -> str:
+    path, model, recipe = payload
+    split = path.stem.split("-")[0]
+    return digest_json(
+        {
+            "files": [digest_file(path), digest_file(model)],
+            "split": split,  # figures are named by it
+            "recipe": recipe.model_dump(mode="json"),
+        }
+    )
 
 
 def _write_shard(folder: Path, payload: tuple[Path, Path, ShardsSection]) -> Outcome:

@@ -5,6 +5,7 @@
                                          provenance.json   who made it when; not part of identity
     store/<stage>/<16 hex>.building/     an unfinished artifact (`corpus.work`)
     store/runs/<name>.json               the artifacts of a build, by stage
+    store/reuse/<stage>/<key>.json       what tasks have made for artifacts (`corpus.reuse`)
     store/.lock                          held by the one build that may write, and its name
 
 A stage works in `.building`, which is synced, sealed by its manifest, renamed, and then cleared of
@@ -23,6 +24,7 @@ import re
 import shutil
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -37,6 +39,7 @@ from corpus.errors import BadValue, IntegrityError, StoreError
 from corpus.manifest import FileEntry, Flow, Json, Manifest, Outcome, digest_file, read_manifest
 from corpus.progress import Reporter, advance
 from corpus.recipe import Section
+from corpus.reuse import Reuse, sweep_reuse
 from corpus.tables import digest_rows
 from corpus.work import TASKS, Task, Work
 
@@ -143,10 +146,14 @@ class Store:
         started = time.monotonic()
         folder = self._folder(planned).with_suffix(BUILDING)
         with _mapped_errors(self.folder, planned.stage):
+            _unlink_shared(folder)
             (folder / TASKS).mkdir(parents=True, exist_ok=True)
-            outcome = make(Work(folder, planned.stage, engine, reporter))
-            artifact = self._publish(replace(planned, outcome=outcome), folder)
-        reporter.say(_summary(artifact, f"{time.monotonic() - started:.1f} s"))
+            final = self._folder(planned).relative_to(self.folder).as_posix()
+            reuse = Reuse(self.folder, planned.stage, planned.version, final)
+            work = Work(folder, planned.stage, engine, reporter, reuse)
+            artifact = self._publish(replace(planned, outcome=make(work)), folder)
+        how = f"{time.monotonic() - started:.1f} s"
+        reporter.say(_summary(artifact, how, work.found))
         return artifact
 
     def sweep(self) -> None:
@@ -158,6 +165,7 @@ class Store:
                 leftover.unlink()
             for tasks in sorted(self.folder.glob(f"*/*/{TASKS}")):
                 _clean(Artifact(tasks.parent, read_manifest(tasks.parent / MANIFEST)))
+            sweep_reuse(self.folder)
 
     def write_run(self, name: str, artifacts: Mapping[str, Artifact]) -> None:
         """Give the artifacts of a build a name: lower-case letters, digits and hyphens."""
@@ -271,6 +279,16 @@ def _mapped_errors(folder: Path, stage: str | None = None) -> Iterator[None]:
         raise StoreError(f"{place}: {error}; {todo}") from error
 
 
+def _unlink_shared(folder: Path) -> None:
+    """Remove the files of a killed build that another artifact has, too: a task would write there.
+
+    Tasks that had linked them do so again.
+    """
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and path.stat().st_nlink > 1:
+            path.unlink()
+
+
 def _clean(artifact: Artifact) -> None:
     """Remove what is in an artifact's folder but not in its manifest; the tasks' records last."""
     folder = artifact.folder
@@ -287,11 +305,12 @@ def _clean(artifact: Artifact) -> None:
     shutil.rmtree(folder / TASKS)
 
 
-def _summary(artifact: Artifact, how: str) -> str:
+def _summary(artifact: Artifact, how: str, found: Counter[bool] | None = None) -> str:
     manifest = artifact.manifest
-    kinds = (f"{kind} {_arrow(flow)}" for kind, flow in manifest.outcome.flows.items())
-    counts = ", ".join(kinds)
-    return f"{manifest.stage:<11} {artifact.folder.name}  {how:>9}  {counts}"
+    counts = [f"{kind} {_arrow(flow)}" for kind, flow in manifest.outcome.flows.items()]
+    if found and found[True]:
+        counts.append(f"{found[True]:,} of {found.total():,} parts as before")
+    return f"{manifest.stage:<11} {artifact.folder.name}  {how:>9}  {', '.join(counts)}"
 
 
 def _arrow(flow: Flow) -> str:

@@ -23,12 +23,14 @@ from corpus.engine import LocalEngine
 from corpus.minhash import normalise
 from corpus.progress import Reporter
 from corpus.recipe import SPLITS
+from corpus.reuse import Reuse
 from corpus.store import Artifact, Work
 from corpus.tables import read_table, write_table
 
 Row = dict[str, Any]
 SETTINGS = Settings(shingle_tokens=2, threshold=0.6, ngram_tokens=4, seed=3)
 SCHEMA = pa.schema({"split": pa.string()})
+NO_REUSE = Reuse(Path("none"), "splits", 1, "none")
 
 
 def grams(text: str, width: int) -> set[tuple[str, ...]]:
@@ -72,7 +74,7 @@ def sources(make_documents: Callable[..., dict[str, Artifact]], tmp_path: Path) 
 
 @pytest.fixture
 def work(tmp_path: Path) -> Work:
-    return Work(tmp_path / "work", "splits", LocalEngine(), Reporter(quiet=True))
+    return Work(tmp_path / "work", "splits", LocalEngine(), Reporter(quiet=True), NO_REUSE)
 
 
 def read_rows(sources: list[Source]) -> list[tuple[int, int, str | None, Row]]:
@@ -136,7 +138,7 @@ def test_a_source_of_one_split_is_like_one_whose_file_says_so(
         write_table(source.split.parent, source.split.name, table, SCHEMA)
     by_file = describe_evaluation(work, [first], SETTINGS)
     expected = find_near(work, by_file, [second]).tolist()
-    other_work = Work(tmp_path / "other", "splits", LocalEngine(), Reporter(quiet=True))
+    other_work = Work(tmp_path / "other", "splits", LocalEngine(), Reporter(quiet=True), NO_REUSE)
     by_name = describe_evaluation(other_work, [first._replace(split="test")], SETTINGS)
     found = find_near(other_work, by_name, [second._replace(split="train")]).tolist()
     assert found == expected

@@ -12,6 +12,7 @@ import pytest
 from corpus.engine import LocalEngine
 from corpus.manifest import Flow, Outcome
 from corpus.progress import Reporter, advance, connect
+from corpus.reuse import Reuse
 from corpus.tables import describe_file
 from corpus.work import Task, Work
 
@@ -26,7 +27,8 @@ def amounts() -> Iterator[list[int]]:
 
 def start(folder: Path) -> Work:
     (folder / ".tasks").mkdir(exist_ok=True)
-    return Work(folder, "demo", LocalEngine(), Reporter(quiet=True))
+    reuse = Reuse(folder.parent / "store", "demo", 1, "demo/0")
+    return Work(folder, "demo", LocalEngine(), Reporter(quiet=True), reuse)
 
 
 def write(folder: Path, name: str) -> Outcome:
