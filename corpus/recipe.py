@@ -14,7 +14,7 @@ import textwrap
 import tomllib
 from datetime import date
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 
 import pydantic
 from pydantic import Field
@@ -24,6 +24,26 @@ from corpus.errors import RecipeError
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 DocumentKind = Literal["question", "answer", "tag_wiki_excerpt", "tag_wiki", "moderator_nomination"]
+SecretKind = Literal[
+    "email",
+    "ipv4",
+    "ipv6",
+    "phone",
+    "private_key",
+    "aws_key",
+    "azure_key",
+    "github_token",
+    "gitlab_token",
+    "google_key",
+    "slack_token",
+    "stripe_key",
+    "jwt",
+    "api_token",
+    "url_password",
+    "connection_password",
+    "assigned_secret",
+]
+SECRET_KINDS: tuple[SecretKind, ...] = get_args(SecretKind)
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1, lt=2**31)]
 
@@ -49,12 +69,19 @@ Kind = TypeVar("Kind", bound=Section)
 
 
 class CardSection(Section):
-    """What the dataset card says that no manifest knows."""
+    """What the dataset card says that no manifest knows.
+
+    A published version never changes, so whoever publishes gives it a number; `creators` and the
+    day it is `published` are asked for then.
+    """
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
     title: str
     summary: str
     languages: list[str] = ["en"]
+    version: Annotated[str, Field(pattern=r"^(0|[1-9]\d*)(\.(0|[1-9]\d*)){2}$")] = "0.1.0"
+    creators: list[str] = []
+    published: date | None = None
 
 
 class PostsSection(Section):
@@ -75,6 +102,12 @@ class DocumentsSection(Section):
     keep_out: list[Literal["bot", "fabricated"]] = ["bot", "fabricated"]
     min_score: Annotated[int, Field(gt=-(2**31), lt=2**31)] | None = None
     min_comments: Annotated[int, Field(ge=0, lt=2**31)] = 0
+
+
+class ScrubSection(Section):
+    """Personal data and secrets are replaced in all texts, but for the kinds to `keep`."""
+
+    keep: list[SecretKind] = []
 
 
 class DedupSection(Section):
@@ -117,7 +150,7 @@ class CutsSection(Section):
 class SplitsSection(Section):
     """How leakage groups are dealt out: by digest, or by date where `cuts` is given.
 
-    The groups of `hold_out`, threads written as `site/thread_id`, are test and never train.
+    The groups of `hold_out`, threads or posts written as `site/id`, are test and never train.
     """
 
     salt: str = "sobert"
@@ -176,6 +209,7 @@ class Recipe(Section):
     card: CardSection
     posts: PostsSection = PostsSection()
     documents: DocumentsSection = DocumentsSection()
+    scrub: ScrubSection = ScrubSection()
     dedup: DedupSection = DedupSection()
     splits: SplitsSection = SplitsSection()
     leakage: LeakageSection = LeakageSection()

@@ -23,6 +23,7 @@ SECTIONS = {
     "splits": "Splits and proof",
     "rejects": "Left out",
     "licences": "Licences",
+    "scrubbed": "Personal data",
     "example": "Example",
     "identity": "Identity",
 }

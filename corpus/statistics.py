@@ -13,6 +13,7 @@ to show them in; ranges are named as they read (`5 to 9`, `1000 or more`).
     lengths           tokens a document: histogram, quantiles, how many are over a window
     tokens, segments  by kind of segment
     languages, tags   the most frequent, and how many others
+    scrubbed          documents changed, and secrets replaced by kind, removed documents included
     duplicates        cluster sizes, removals, their Jaccard similarity
     leakage_groups    groups by number of threads
     licences          texts by split, licence and how it is known
@@ -39,6 +40,7 @@ from corpus.engine import Engine
 from corpus.histograms import count_over, histogram, powers_of_two, quantiles, take_top
 from corpus.manifest import Flow, Json, Outcome
 from corpus.progress import Reporter
+from corpus.recipe import SECRET_KINDS
 from corpus.store import Artifact, Store, Work
 from corpus.tables import describe_file, read_table
 from corpus.tally import CREDITS, Counts, Key, Tally, count_rows, tally_dataset, tally_groups
@@ -107,6 +109,7 @@ def _describe(artifacts: Mapping[str, Artifact], tally: Tally, groups: Counter[i
         "sources": sources,
         "flows": list(_iter_flows(artifacts, tally.total["totals"][("comments",)])),
         **_describe_documents(tally.total),
+        "scrubbed": _describe_scrubbed(artifacts["scrub"]),
         "duplicates": _describe_duplicates(artifacts["dedup"]),
         "leakage_groups": histogram(groups, GROUP_THREADS),
         "licences": list(_iter_licences(tally)),
@@ -231,6 +234,17 @@ def _describe_lengths(counts: dict[int, int]) -> Json:
         "histogram": histogram(counts, powers_of_two(max(counts))),
         "quantiles": quantiles(counts),
         "over": count_over(counts, WINDOWS_TOKENS),
+    }
+
+
+def _describe_scrubbed(scrub: Artifact) -> Json:
+    """Describe what was replaced, by each kind that the recipe does not keep."""
+    manifest = scrub.manifest
+    figures = manifest.outcome.figures
+    kinds = [kind for kind in SECRET_KINDS if kind not in manifest.recipe["keep"]]
+    return {
+        "documents": figures.get("changed_documents", 0),
+        "replaced": {kind: figures.get(f"replaced_{kind}", 0) for kind in kinds},
     }
 
 

@@ -1,4 +1,8 @@
-"""The partitions of a corpus that benchmarks are mined from, and their rows."""
+"""The partitions of a corpus that benchmarks are mined from, and their rows.
+
+Texts are read as a corpus publishes them: personal data and secrets replaced, wherever they stand
+in a title, a body, a comment or a revision.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +15,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from corpus.posts import read_partition
+from corpus.secrets import scrub_texts
 from corpus.store import Artifact
+
+TEXT_COLUMNS = {"body", "comment", "text", "title"}
 
 
 class Partition(NamedTuple):
@@ -28,7 +35,11 @@ class Partition(NamedTuple):
 
     def read(self, table: str, columns: Sequence[str] | None = None) -> pa.Table:
         """Read the rows of a table (Posts, Comments, PostHistory, PostLinks), by post_id, id."""
-        return read_partition(self.posts, table, self.site, self.name, columns)
+        rows = read_partition(self.posts, table, self.site, self.name, columns)
+        for column in TEXT_COLUMNS & set(rows.column_names):
+            scrubbed = _scrub_column(rows[column])
+            rows = rows.set_column(rows.schema.get_field_index(column), column, scrubbed)
+        return rows
 
 
 def list_partitions(posts: Artifact) -> list[Partition]:
@@ -46,3 +57,19 @@ def dump_times(partitions: Sequence[Partition]) -> dict[str, datetime]:
             if at is not None:
                 newest[partition.site] = max(at, newest.get(partition.site, at))
     return newest
+
+
+def _scrub_column(texts: pa.ChunkedArray) -> pa.ChunkedArray:
+    values = texts.to_pylist()
+    scrubbed = scrub_texts([value or "" for value in values])
+    # Most columns hold nothing to replace, and are given back as they are.
+    changed = {
+        place: after
+        for place, (before, after) in enumerate(zip(values, scrubbed, strict=True))
+        if before and before != after
+    }
+    if not changed:
+        return texts
+    for place, after in changed.items():
+        values[place] = after
+    return pa.chunked_array([pa.array(values, texts.type)])
