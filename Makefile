@@ -87,5 +87,5 @@ $(VENV)/.core: pyproject.toml constraints.txt | $(BIN)/python
 $(VENV)/.test: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "installing into $(VENV) with test packages (a few minutes, once)"
 	@$(PIP) torch
-	@$(PIP) --editable '.[train,annotate,test]'
+	@$(PIP) --editable '.[train,annotate,cluster,test]'
 	@touch $@ $(VENV)/.core

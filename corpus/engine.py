@@ -15,14 +15,17 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from multiprocessing import connection
 from multiprocessing.connection import Connection
+from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self, TypeVar
 
 from corpus import progress
 from corpus.errors import BadValue, TaskFailed
+from corpus.options import EngineKind
+from corpus.progress import Reporter
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -91,6 +94,39 @@ class LocalEngine:
         if self._pool is not None:
             self._pool.close(kill=kill)
             self._pool = None
+
+
+def open_engine(
+    kind: EngineKind,
+    *,
+    workers: int = 1,
+    address: str | None = None,
+    store: Path,
+    reporter: Reporter,
+) -> AbstractContextManager[Engine]:
+    """Return the engine of this kind, to be entered with `with`.
+
+    Args:
+        kind: local, ray or dask; the last two need the extra `cluster`.
+        workers: tasks at a time on this machine; a cluster that is joined has its own.
+        address: of a running cluster; None starts one on this machine.
+        store: where tasks write, which every node must see.
+        reporter: is told of tasks that were lost and run again.
+
+    Raises:
+        BadValue: an address for this machine's own engine.
+    """
+    if kind == "local":
+        if address:
+            raise BadValue(f"--address {address} is of a cluster; add --engine ray or dask")
+        return LocalEngine(workers)
+    # Not at the top: these modules import this one.
+    from corpus.cluster import Cluster, ClusterEngine
+    from corpus.dask_engine import DaskCluster
+    from corpus.ray_engine import RayCluster
+
+    cluster: Cluster = (RayCluster if kind == "ray" else DaskCluster)(address, workers)
+    return ClusterEngine(cluster, store, reporter)
 
 
 class _Pool:
@@ -166,6 +202,18 @@ def _run(task: Callable[[Item], Result], item: Item) -> Result:
         if _can_be_sent(error):
             raise
         raise TaskFailed(f"{type(error).__qualname__} in a worker: {error}") from error
+
+
+def attempt(task: Callable[[Item], Result], item: Item) -> tuple[Result | None, Exception | None]:
+    """Run a task in a worker; return its result, or its error in a form that can be sent.
+
+    >>> attempt(int, "x")
+    (None, ValueError("invalid literal for int() with base 10: 'x'"))
+    """
+    try:
+        return _run(task, item), None
+    except Exception as error:
+        return None, error
 
 
 def _can_be_sent(error: Exception) -> bool:

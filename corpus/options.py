@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import click
 
 from corpus.errors import MissingPackage
+
+EngineKind = Literal["local", "ray", "dask"]
 
 STORE = click.option(
     "--store",
@@ -17,6 +20,25 @@ STORE = click.option(
 )
 WORKERS = click.option(
     "--workers", type=click.IntRange(1), default=1, show_default=True, help="Worker processes."
+)
+ENGINE = click.option(
+    "--engine",
+    "engine_kind",
+    type=click.Choice(["local", "ray", "dask"]),
+    default="local",
+    show_default=True,
+    help="Where tasks run: here, or on a cluster (docs/cluster.md).",
+)
+ADDRESS = click.option(
+    "--address",
+    help="Of a running cluster, whose workers count then: HOST:PORT or auto; Dask tcp://HOST:PORT.",
+)
+REPO = click.option("--repo", required=True, metavar="USER/NAME", help="The repository on the Hub.")
+PRIVATE = click.option(
+    "--private", is_flag=True, help="Where the repository is created, show it to nobody else."
+)
+PLAN_PUBLICATION = click.option(
+    "--dry-run", is_flag=True, help="List the files and bytes; change nothing on the Hub."
 )
 QUIET = click.option("--quiet", is_flag=True, help="No progress and no notes on stderr.")
 JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")

@@ -257,9 +257,12 @@ def poll(condition: Callable[[], Any], seconds: float = 30) -> None:
         time.sleep(0.01)
 
 
+# What a shell starts in the background ignores Ctrl-C, and so would the tests' children.
 SCRIPT = """
+import signal
 import sys
 from pathlib import Path
+signal.signal(signal.SIGINT, signal.default_int_handler)
 sys.path.insert(0, {checkout!r})
 from corpus.engine import LocalEngine
 from tests.corpus.test_engine import sleep_in_compiled_code
@@ -318,6 +321,6 @@ def test_ctrl_c_ends_the_parent_and_its_workers_without_their_tracebacks(
     parent, workers = parent_at_work
     os.killpg(parent.pid, signal.SIGINT)
     _, complaints = parent.communicate(timeout=20)
-    assert parent.returncode == -signal.SIGINT
+    assert parent.returncode == -signal.SIGINT, complaints
     assert complaints.count("KeyboardInterrupt\n") == 1
     assert not any(map(is_alive, workers))
