@@ -18,12 +18,14 @@ import pyarrow as pa
 import yaml
 
 from corpus.dataset import DATASET_SCHEMA
+from corpus.location import Location
 from corpus.manifest import Json
 from corpus.recipe import Recipe, Section
 from corpus.rendering import describe, load_template
 
 MAX_SITES, MAX_LIST = 20, 12
 EXAMPLE_CHARACTERS = 600
+TAGS = ("stack-exchange", "code", "deduplicated")
 
 # The bounds of the Hub's classes of size.
 SIZES = ("1K", "10K", "100K", "1M", "10M", "100M", "1B", "10B", "100B", "1T")
@@ -62,13 +64,16 @@ MEANING_BY_COLUMN = {
 }
 
 
-def render_card(recipe: Recipe, statistics: Json, parquet: Json) -> str:
+def render_card(
+    recipe: Recipe, statistics: Json, parquet: Json, location: Location | None = None
+) -> str:
     """Render the card of a dataset.
 
     Args:
         recipe: what was asked for.
         statistics: as `corpus.statistics` writes them.
         parquet: by split, `num_files` and `num_bytes` of the published files.
+        location: where it is published, once that is known.
 
     Returns:
         README.md.
@@ -76,6 +81,7 @@ def render_card(recipe: Recipe, statistics: Json, parquet: Json) -> str:
     content = describe(recipe, statistics, parquet)
     return load_template("card.md.jinja").render(
         **content,
+        location=location,
         front_matter=_front_matter(recipe, statistics, parquet),
         num_rows={split: one["documents"] for split, one in content["splits"].items()},
         sites_shown=list(content["sites"].items())[:MAX_SITES],
@@ -95,6 +101,8 @@ def format_toml(recipe: Section) -> str:
     title = "X"
     summary = ""
     languages = ["en"]
+    version = "0.1.0"
+    creators = []
     <BLANKLINE>
     """
     return format_sections(recipe.model_dump(exclude_none=True))
@@ -148,7 +156,7 @@ def _front_matter(recipe: Recipe, statistics: Json, parquet: Json) -> str:
         "language_creators": ["found"],
         "multilinguality": ["monolingual" if len(languages) == 1 else "multilingual"],
         "source_datasets": ["original"],
-        "tags": ["stack-exchange", "code", "deduplicated"],
+        "tags": list(TAGS),
         "configs": [{"config_name": "default", "default": True, "data_files": data_files}],
         "dataset_info": _describe_dataset(statistics, parquet),
     }

@@ -8,6 +8,7 @@
     |   `-- BadArchive          a 7z is broken, encrypted, or expands too far
     |-- SourceError             a published benchmark file is not what it should be
     |-- StoreError              the store is in use, or does not hold what was asked for
+    |-- HubError                the Hugging Face Hub cannot be reached, or refuses
     |-- BadValue                an argument of a function is out of its range
     |-- MissingPackage          a feature needs an extra that is not installed
     |-- TaskFailed              a worker process died before it gave a result
@@ -53,6 +54,10 @@ class SourceError(SobertError):
 
 class StoreError(SobertError):
     """The store is in use by another build, or does not hold what was asked for."""
+
+
+class HubError(SobertError):
+    """The Hugging Face Hub cannot be reached, or refuses: no token, no right, no such version."""
 
 
 class BadValue(SobertError, ValueError):

@@ -23,6 +23,8 @@ WHY_BY_REASON = {
     "bad_date": "a date in the row is not one",
     "bad_tags": "the tags in the row are not written as tags",
     "not_utf8": "the row is not UTF-8",
+    "removed": "taken down on request, or with what was",
+    "quotes_removed": "it quotes a text that was taken down",
     "id_out_of_range": "no site gave this id to the row, its post or its parent",
     "repeated_id": "an earlier row of the table has the same id",
     "bot": "written by the network's answer bot",
@@ -69,6 +71,17 @@ _MARKUP = re.compile(r"[\\`*_\[\]|~!]")
 def load_template(name: str) -> jinja2.Template:
     """Return a template of `corpus/templates`."""
     return make_environment("corpus").get_template(name)
+
+
+def render_blocks(package: str, name: str, content: Json) -> dict[str, str]:
+    """Render each block of a template by itself, as plain text, its lines joined to paragraphs.
+
+    A card says in blocks what a machine-readable description says, too.
+    """
+    environment = make_environment(package).overlay(autoescape=False)
+    template = environment.get_template(name)
+    context = template.new_context(content)
+    return {block: "".join(render(context)) for block, render in template.blocks.items()}
 
 
 def format_count(num: int) -> str:

@@ -17,6 +17,7 @@ from corpus.datacard import (
     name_type,
     size_category,
 )
+from corpus.location import Location
 from corpus.manifest import Json
 from corpus.recipe import SPLITS
 from corpus.rendering import make_environment
@@ -27,6 +28,7 @@ from labeling.probing import PROBES, render_markdown
 from labeling.recipe import RULE_KEYS, BenchmarkRecipe, Task
 from labeling.sources import SOURCE
 
+TAGS = ("stack-exchange", "benchmark")
 MEANING_BY_COLUMN = {
     "example_id": "the key: `<site>/<post_id>`; of a sentence `<site>/<thread_id>/<post>/<number>`",
     "site": "where it was posted",
@@ -116,47 +118,58 @@ PUBLISHED_LIMITS: dict[Task, tuple[str, ...]] = {
 }
 
 
-def render_benchmark_card(recipe: BenchmarkRecipe, made: Mapping[str, Artifact]) -> str:
+def render_benchmark_card(
+    recipe: BenchmarkRecipe, made: Mapping[str, Artifact], location: Location | None = None
+) -> str:
     """Render the card of a benchmark.
 
     Args:
         recipe: what was asked for.
         made: the artifacts of its stages, without the release.
+        location: where it is published, once that is known.
 
     Returns:
         README.md.
     """
+    page: str = _template().render(**describe_benchmark(recipe, made), location=location)
+    return page
+
+
+def describe_benchmark(recipe: BenchmarkRecipe, made: Mapping[str, Artifact]) -> Json:
+    """Return what the card says of a benchmark; see `render_benchmark_card`."""
     benchmark, examples = made["benchmark"], made["examples"]
     counts = count_examples(benchmark)
     probes = json.loads(made["probes"].path(PROBES).read_bytes())
     source = examples.path(SOURCE).read_text("utf-8") if examples.files(SOURCE) else ""
-    schema = _schema_of(benchmark)
-    page: str = _template().render(
-        card=recipe.card,
-        task=recipe.task,
-        about=_about(recipe, is_published=bool(source)),
-        front_matter=_front_matter(recipe, benchmark, counts, schema),
-        num_rows={split: row["examples"] for split, row in counts.items()},
-        labels=sorted({label for row in counts.values() for label in row} - {"examples"}),
-        counts=counts,
-        reasons=_count_reasons(benchmark, schema),
-        source=source.rstrip("\n"),
-        columns=list(_iter_columns(schema)),
-        probes=render_markdown(probes),
-        checks=list(_iter_checks(made)),
-        canary=_read_canary(benchmark),
-        recipe_toml=_format_recipe(recipe, is_published=bool(source)),
-        rejects=list(_iter_rejects(made)),
-        limits=[*LIMITS_BY_TASK[recipe.task], *(PUBLISHED_LIMITS[recipe.task] if source else ())],
-        manifests={stage: artifact.manifest.id for stage, artifact in made.items()},
-        inputs={
+    schema = schema_of(benchmark)
+    return {
+        "card": recipe.card,
+        "task": recipe.task,
+        "about": _about(recipe, is_published=bool(source)),
+        "front_matter": _front_matter(recipe, benchmark, counts, schema),
+        "num_rows": {split: row["examples"] for split, row in counts.items()},
+        "labels": sorted({label for row in counts.values() for label in row} - {"examples"}),
+        "counts": counts,
+        "reasons": _count_reasons(benchmark, schema),
+        "source": source.rstrip("\n"),
+        "columns": list(_iter_columns(schema)),
+        "probes": render_markdown(probes),
+        "checks": list(_iter_checks(made)),
+        "canary": _read_canary(benchmark),
+        "recipe_toml": _format_recipe(recipe, is_published=bool(source)),
+        "rejects": list(_iter_rejects(made)),
+        "limits": [
+            *LIMITS_BY_TASK[recipe.task],
+            *(PUBLISHED_LIMITS[recipe.task] if source else ()),
+        ],
+        "manifests": {stage: artifact.manifest.id for stage, artifact in made.items()},
+        "inputs": {
             f"{stage}: {name}": digest
             for stage, artifact in made.items()
             for name, digest in artifact.manifest.inputs.items()
             if name not in made
         },
-    )
-    return page
+    }
 
 
 def _about(recipe: BenchmarkRecipe, *, is_published: bool) -> str:
@@ -233,11 +246,17 @@ def count_examples(benchmark: Artifact) -> Json:
     }
 
 
+def name_category(recipe: BenchmarkRecipe) -> str:
+    """Return the Hub's name of the task."""
+    return "token-classification" if recipe.ner else "text-classification"
+
+
 def _template() -> Any:
     return make_environment("labeling").get_template("card.md.jinja")
 
 
-def _schema_of(benchmark: Artifact) -> pa.Schema:
+def schema_of(benchmark: Artifact) -> pa.Schema:
+    """Return the columns of a benchmark's files."""
     return read_table(benchmark.path(benchmark.files("data/")[0].name), None).schema
 
 
@@ -250,14 +269,13 @@ def _front_matter(
         num_bytes = sum(read_table(benchmark.path(entry.name)).nbytes for entry in entries)
         splits.append({"name": split, "num_bytes": num_bytes, "num_examples": row["examples"]})
     files = [{"split": split, "path": f"data/{split}-*.parquet"} for split in counts]
-    category = "token-classification" if recipe.ner else "text-classification"
     content = {
         "license": "cc-by-sa-4.0",
         "language": recipe.card.languages,
         "pretty_name": recipe.card.title,
         "size_categories": [size_category(sum(row["examples"] for row in counts.values()))],
-        "task_categories": [category],
-        "tags": ["stack-exchange", "benchmark", recipe.task],
+        "task_categories": [name_category(recipe)],
+        "tags": [*TAGS, recipe.task],
         "configs": [{"config_name": "default", "default": True, "data_files": files}],
         "dataset_info": {
             "config_name": "default",

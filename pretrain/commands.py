@@ -8,7 +8,15 @@ from pathlib import Path
 
 import click
 
-from corpus.options import JSON, QUIET, STORE, missing_extra
+from corpus.options import (
+    JSON,
+    PLAN_PUBLICATION,
+    PRIVATE,
+    QUIET,
+    REPO,
+    STORE,
+    missing_extra,
+)
 
 
 @click.group()
@@ -132,6 +140,32 @@ def export_pretrain(checkpoint: Path, shards: str, store: Path, out: Path) -> No
     _, tokenizer = read_build(Store(store), shards)
     export_checkpoint(checkpoint, tokenizer, out)
     click.echo(out)
+
+
+@pretrain.command("publish")
+@click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
+@REPO
+@click.option("--version", required=True, help="Three numbers; the tag is v and they.")
+@PRIVATE
+@PLAN_PUBLICATION
+@QUIET
+@JSON
+def publish_pretrain(
+    folder: Path, repo: str, version: str, private: bool, dry_run: bool, quiet: bool, as_json: bool
+) -> None:
+    """Publish the exported model in FOLDER on the Hugging Face Hub; see `sobert corpus publish`."""
+    from corpus.progress import Reporter
+    from corpus.publishing import publish_model, render_published
+
+    found = publish_model(
+        folder,
+        repo,
+        version=version,
+        private=private,
+        dry_run=dry_run,
+        reporter=Reporter(quiet=quiet),
+    )
+    click.echo(json.dumps(found, indent=2) if as_json else render_published(found, repo, "model"))
 
 
 @pretrain.command("plan")
