@@ -126,6 +126,12 @@ def build_dump(
     return store.build("dump", VERSION, {"tables": listing}, {}, make, engine, reporter)
 
 
+def load_digests(dump: Artifact) -> dict[tuple[str, str], str]:
+    """Return the SHA-256 of the file that each table came from, by site and table."""
+    listing = json.loads(dump.path("tables.json").read_bytes())
+    return {(one["site"], one["table"]): one["source_sha256"] for one in listing}
+
+
 def _digest_sources(
     tables: Sequence[DumpTable], engine: Engine, reporter: Reporter
 ) -> dict[Path, str]:

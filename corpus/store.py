@@ -30,6 +30,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
+from itertools import pairwise
 from pathlib import Path
 from typing import TextIO
 
@@ -51,6 +52,8 @@ PROVENANCE = "provenance.json"
 LOCK = ".lock"
 BUILDING = ".building"
 TOOLCHAIN = ("numba", "numpy", "pyarrow", "scipy", "selectolax", "sentencepiece")
+# Options of `corpus remove` whose values say what was taken down.
+_NAMING = ("--post", "--comment", "--user", "--reason")
 _RUN_NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
 
 
@@ -76,6 +79,11 @@ class Store:
     def __init__(self, folder: Path) -> None:
         """Open the store; nothing is created before something is built."""
         self.folder = folder
+
+    def check_exists(self) -> None:
+        """Raise StoreError where there is no such store; for what needs builds that are there."""
+        if not (self.folder / "runs").is_dir():
+            raise StoreError(f"there is no store at {self.folder}; build one, or give --store")
 
     @contextmanager
     def lock(self) -> Iterator[None]:
@@ -319,9 +327,19 @@ def _arrow(flow: Flow) -> str:
     return f"{flow.num_in:,} -> {flow.num_out:,}"
 
 
+def _hide_names(command: list[str]) -> list[str]:
+    """Return a command without what a takedown names, which must be nowhere in the store.
+
+    >>> _hide_names(["sobert", "remove", "--post", "x.org/1", "--user=x.org/2"])
+    ['sobert', 'remove', '--post', '...', '--user=...']
+    """
+    hidden = ["..." if before in _NAMING else word for before, word in pairwise(["", *command])]
+    return [re.sub(rf"^({'|'.join(_NAMING)})=.*", r"\1=...", word, flags=re.S) for word in hidden]
+
+
 def _provenance() -> Json:
     return {
-        "command": sys.argv,
+        "command": _hide_names(sys.argv),
         "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "host": platform.node(),
         "python": platform.python_version(),

@@ -2,37 +2,51 @@
 
 Writes `tokenizer.model`. Trained on whole documents drawn by digest of their doc_id, so that the
 sample is the same for any order of files, and about `sample_bytes` large.
+
+A model may be given instead: a new dump, or one that something was taken down from, is then cut
+into the pieces of the build before, and shards of documents that did not change stay as they are.
+Pieces are short (16 characters at most), so a vocabulary quotes nobody.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 import pyarrow as pa
 
 from corpus.engine import Engine
-from corpus.errors import DumpError, RecipeError
-from corpus.manifest import Outcome
+from corpus.errors import BadValue, DumpError, RecipeError
+from corpus.manifest import Outcome, digest_file
 from corpus.progress import Reporter, advance
 from corpus.recipe import TokenizerSection
 from corpus.store import Artifact, Store, Work
 from corpus.tables import describe_file, read_table
-from corpus.vocabulary import train_vocabulary
+from corpus.vocabulary import load_tokenizer, train_vocabulary
 
 VERSION = 1
 MODEL = "tokenizer.model"
 
 
 def build_tokenizer(
-    dataset: Artifact, recipe: TokenizerSection, store: Store, engine: Engine, reporter: Reporter
+    dataset: Artifact,
+    recipe: TokenizerSection,
+    store: Store,
+    engine: Engine,
+    reporter: Reporter,
+    *,
+    kept: Path | None = None,
 ) -> Artifact:
-    """Train the tokenizer on the train split.
+    """Train the tokenizer on the train split, unless a model to keep is given.
 
     Raises:
         DumpError: the train split is empty.
         RecipeError: `sample_bytes` is so small that no document is drawn.
+        BadValue: `kept` cannot be read, or is no model that keeps every text as it is.
     """
+    if kept:
+        return _keep_tokenizer(kept, store, engine, reporter)
 
     def make(work: Work) -> Outcome:
         num_shards = len(dataset.files("data/train-"))
@@ -48,6 +62,9 @@ def build_tokenizer(
                 f"tokenizer.sample_bytes is {recipe.sample_bytes}, which draws no document of the "
                 "train split; raise it"
             )
+        key = _digest_sample(texts, recipe)
+        if found := work.take(MODEL, key):
+            return found
         model, num_pieces = train_vocabulary(texts, vocabulary_size=recipe.vocabulary_size)
         (work.folder / MODEL).write_bytes(model)
         figures = {
@@ -56,7 +73,9 @@ def build_tokenizer(
             "sample_documents": len(texts),
             "sample_bytes": sum(len(text.encode()) for text in texts),
         }
-        return Outcome((describe_file(work.folder / MODEL, MODEL),), {}, figures)
+        outcome = Outcome((describe_file(work.folder / MODEL, MODEL),), {}, figures)
+        work.keep(MODEL, key, outcome)
+        return outcome
 
     artifact = store.build(
         "tokenizer", VERSION, recipe, {"dataset": dataset}, make, engine, reporter
@@ -68,6 +87,30 @@ def build_tokenizer(
             f"{recipe.vocabulary_size:,} of tokenizer.vocabulary_size"
         )
     return artifact
+
+
+def _keep_tokenizer(model: Path, store: Store, engine: Engine, reporter: Reporter) -> Artifact:
+    """Make a model that is there the tokenizer of a build; the file is its identity."""
+    try:
+        section = {"model_sha256": digest_file(model)}
+    except OSError as error:
+        raise BadValue(f"--tokenizer {model} cannot be read: {error.strerror}") from error
+    num_pieces = load_tokenizer(model).vocabulary_size
+
+    def make(work: Work) -> Outcome:
+        (work.folder / MODEL).write_bytes(model.read_bytes())
+        entry = describe_file(work.folder / MODEL, MODEL)
+        return Outcome((entry,), {}, {"vocabulary_size": num_pieces})
+
+    return store.build("tokenizer", VERSION, section, {}, make, engine, reporter)
+
+
+def _digest_sample(texts: Iterable[str], recipe: TokenizerSection) -> str:
+    digest = hashlib.sha256(f"{recipe.vocabulary_size}\n".encode())
+    for text in texts:
+        content = text.encode()
+        digest.update(len(content).to_bytes(8, "big") + content)
+    return digest.hexdigest()
 
 
 def is_sampled(doc_id: str, fraction: float) -> bool:

@@ -5,6 +5,8 @@ JSON of {"at", "detail", "event", "seq"}. An event that goes with a row of anoth
 row's digest in its detail, so that no row can be changed, added or taken away unseen.
 The log is as long as it says: whoever cuts its end off, rows and all, makes an older log. Publish
 the digest of the last event (`head`) with what is exported.
+After a takedown the chain is made anew without the rows that went; its event `removed` has the
+length and the head of the chain before (`labeling.annotation_removal`).
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ Event = Literal[
     "adjudicated",
     "guideline_set",
     "exported",
+    "removed",
 ]
 START = "0" * 64
 # The events that go with the rows of each table, in the order of the rows.

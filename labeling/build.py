@@ -91,7 +91,7 @@ def run_line(
             return made
         made["examples"] = build_published_examples(sources, recipe, made["items"], *at)
     elif sources:
-        documents = corpus["documents"] if corpus and recipe.ner else None
+        documents = corpus["scrub"] if corpus and recipe.ner else None
         made["examples"] = build_published_examples(sources, recipe, None, *at, documents=documents)
     else:
         posts, splits = _need(corpus, recipe, "posts", "splits")

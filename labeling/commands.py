@@ -12,7 +12,20 @@ from typing import Any, Literal
 
 import click
 
-from corpus.options import JSON, NAME, QUIET, STORE, WORKERS, missing_extra
+from corpus.options import (
+    ADDRESS,
+    ENGINE,
+    JSON,
+    NAME,
+    PLAN_PUBLICATION,
+    PRIVATE,
+    QUIET,
+    REPO,
+    STORE,
+    WORKERS,
+    EngineKind,
+    missing_extra,
+)
 
 Format = Literal["jsonl", "label-studio", "potato"]
 
@@ -34,6 +47,8 @@ def labeling() -> None:
 )
 @STORE
 @WORKERS
+@ENGINE
+@ADDRESS
 @QUIET
 @JSON
 def build_labeling(
@@ -42,6 +57,8 @@ def build_labeling(
     sources: tuple[str, ...],
     store: Path,
     workers: int,
+    engine_kind: EngineKind,
+    address: str | None,
     quiet: bool,
     as_json: bool,
 ) -> None:
@@ -50,7 +67,7 @@ def build_labeling(
     What was built before is used again. Exits with 3 where the corpus's train split holds any of
     the benchmark's evaluation examples.
     """
-    from corpus.engine import LocalEngine
+    from corpus.engine import open_engine
     from corpus.inspection import show_run
     from corpus.progress import Reporter
     from corpus.store import Store
@@ -58,7 +75,9 @@ def build_labeling(
     from labeling.recipe import load_benchmark_recipe
 
     loaded, opened, reporter = load_benchmark_recipe(recipe), Store(store), Reporter(quiet=quiet)
-    with LocalEngine(workers) as engine:
+    with open_engine(
+        engine_kind, workers=workers, address=address, store=store, reporter=reporter
+    ) as engine:
         artifacts = build_benchmark(
             task, loaded, sources, store=opened, engine=engine, reporter=reporter
         )
@@ -96,6 +115,35 @@ def demo_judgements(name: str, out: Path, store: Path) -> None:
 
     write_demo_judgements(Store(store).read_run(name)["items"], out)
     click.echo(out)
+
+
+@labeling.command()
+@NAME
+@REPO
+@PRIVATE
+@PLAN_PUBLICATION
+@STORE
+@QUIET
+@JSON
+def publish(
+    name: str, repo: str, private: bool, dry_run: bool, store: Path, quiet: bool, as_json: bool
+) -> None:
+    """Publish benchmark NAME on the Hugging Face Hub; see `sobert corpus publish`."""
+    from corpus.progress import Reporter
+    from corpus.publishing import publish_build, render_published
+    from corpus.store import Store
+    from labeling.publication import build_benchmark_publication
+
+    found = publish_build(
+        Store(store),
+        name,
+        repo,
+        private=private,
+        dry_run=dry_run,
+        reporter=Reporter(quiet=quiet),
+        build=build_benchmark_publication,
+    )
+    click.echo(json.dumps(found, indent=2) if as_json else render_published(found, repo))
 
 
 @labeling.command()

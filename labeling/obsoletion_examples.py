@@ -75,19 +75,28 @@ class Examples(NamedTuple):
     notes: Json
 
 
-def read_obsoletion_examples(items: Artifact, paths: Sequence[Path]) -> Examples:
+def read_obsoletion_examples(
+    items: Artifact, paths: Sequence[Path], *, left_out: str | None = None
+) -> Examples:
     """Read exported judgements into examples.
 
     Args:
         items: the artifact of `labeling.items.build_items`.
         paths: exports (JSON lines, UTF-8); each item is in one of them at most.
+        left_out: why what was judged and is no item is left out; None: it is an error.
 
     Raises:
         SourceError: a file cannot be read, or is no export of these items; with its line.
     """
     lines = items.path("items.jsonl").read_text("ascii").splitlines()
     exported = [row for path in paths for row in read_export(path)]
-    return make_obsoletion_examples(map(json.loads, lines), exported)
+    shown = [json.loads(line) for line in lines]
+    known = {item["item_id"] for item in shown}
+    there = [row for row in exported if left_out is None or row["item_id"] in known]
+    examples = make_obsoletion_examples(shown, there)
+    if left_out and len(exported) > len(there):
+        examples.rejected[left_out] += len(exported) - len(there)
+    return examples
 
 
 def read_export(path: Path) -> Iterator[Json]:

@@ -13,21 +13,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import pyarrow.compute as pc
-
 from corpus.durable import write_json
 from corpus.engine import Engine
 from corpus.manifest import Outcome
 from corpus.progress import Reporter
-from corpus.release import link_file
+from corpus.release import HOLD_OUT, link_file, list_threads_of
 from corpus.store import Artifact, Store, Work
-from corpus.tables import describe_file, read_table
+from corpus.tables import describe_file
 from labeling.card import render_benchmark_card
 from labeling.contamination import EVALUATION_SPLITS
 from labeling.recipe import BenchmarkRecipe
 
 VERSION = 1
-HOLD_OUT = "hold_out.txt"
 
 
 def build_benchmark_release(
@@ -43,7 +40,9 @@ def build_benchmark_release(
         folder = work.folder
         (folder / "README.md").write_text(render_benchmark_card(recipe, made), "utf-8")
         write_json(folder / "recipe.json", recipe.model_dump(mode="json"))
-        lines = "".join(f"{thread}\n" for thread in list_hold_out(made["benchmark"]))
+        lines = "".join(
+            f"{thread}\n" for thread in list_threads_of(made["benchmark"], EVALUATION_SPLITS)
+        )
         (folder / HOLD_OUT).write_text(lines, "utf-8")
         pages = [
             describe_file(folder / name, name) for name in ("README.md", "recipe.json", HOLD_OUT)
@@ -56,14 +55,3 @@ def build_benchmark_release(
 
     asked = recipe.model_dump(mode="json")
     return store.build("release", VERSION, asked, dict(made), make, engine, reporter)
-
-
-def list_hold_out(benchmark: Artifact) -> list[str]:
-    """Return the threads of the evaluation examples as `<site>/<thread id>`, sorted."""
-    threads = set()
-    for split in EVALUATION_SPLITS:
-        for entry in benchmark.files(f"data/{split}-"):
-            rows = read_table(benchmark.path(entry.name), ["site", "thread_id"])
-            ids = rows["thread_id"].cast("string")
-            threads |= set(pc.binary_join_element_wise(rows["site"], ids, "/").to_pylist())
-    return sorted(threads)

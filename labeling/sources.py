@@ -5,7 +5,8 @@
                             what the corpus has of them
 
 The name and the place of a file are not part of what is built; its bytes and, for `ner`, its split
-are, and the documents of a corpus that has the site.
+are, and the documents of a corpus that has the site, and what was taken down in the store
+(`labeling.removed`).
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from corpus.errors import BadValue, SourceError
 from corpus.manifest import Flow, Json, Outcome, digest_file
 from corpus.progress import Reporter
 from corpus.recipe import SPLITS, Split
+from corpus.removals import Record, read_record
 from corpus.store import Artifact, Store, Task, Work
 from corpus.tables import describe_file, write_table
 from labeling.closed_csv import iter_closed_csv
@@ -35,6 +37,7 @@ from labeling.ner import describe_ner, make_ner_examples
 from labeling.obsoletion_examples import read_obsoletion_examples
 from labeling.quality_csv import iter_quality_csv
 from labeling.recipe import BenchmarkRecipe
+from labeling.removed import REASON, drop_removed
 
 VERSION = 1
 FILE_ROWS = 100_000
@@ -56,6 +59,7 @@ class Payload(NamedTuple):
     recipe: BenchmarkRecipe
     items: Artifact | None
     documents: Artifact | None
+    record: Record
 
 
 class Read(NamedTuple):
@@ -98,14 +102,15 @@ def build_published_examples(
     digests = [[split, digest] for split, digest, _ in by_digest]
     files = [file for _, _, file in by_digest]
     searched = documents if documents and recipe.ner and has_site(documents) else None
-    payload = Payload(files, recipe, items, searched)
+    record = read_record(store.folder)
+    payload = Payload(files, recipe, items, searched, record)
 
     def make(work: Work) -> Outcome:
         with reporter.note_if_slow("examples: reading the published files"):
             (outcome,) = work.map(_write_examples, [Task("examples", payload)])
         return outcome
 
-    section = {"task": recipe.task, "files": digests, **_read_keys(recipe)}
+    section = {"task": recipe.task, "files": digests, **_read_keys(recipe), **record.section()}
     named = {"items": items, "documents": searched}
     inputs = {name: artifact for name, artifact in named.items() if artifact}
     return store.build("examples", VERSION, section, inputs, make, engine, reporter)
@@ -160,7 +165,9 @@ def _read_keys(recipe: BenchmarkRecipe) -> Json:
 def _write_examples(folder: Path, payload: Payload) -> Outcome:
     read = _read_sources(*payload)
     entries, num_rows = [], 0
-    for number, table in enumerate(read.tables):
+    for number, whole in enumerate(read.tables):
+        table = drop_removed(whole, payload.record)
+        read.rejected[REASON] += len(whole) - len(table)
         name = f"examples/{number:05d}.parquet"
         entries.append(write_table(folder, name, table, table.schema, text_columns=TEXT_COLUMNS))
         num_rows += len(table)
@@ -175,11 +182,15 @@ def _read_sources(
     recipe: BenchmarkRecipe,
     items: Artifact | None,
     documents: Artifact | None,
+    record: Record,
 ) -> Read:
     if recipe.ner:
         return _read_ner(sources, recipe, documents)
     if items:
-        examples = read_obsoletion_examples(items, [source.path for source in sources])
+        paths = [source.path for source in sources]
+        # What was taken down, or quoted it, is no item any more, but was judged.
+        left_out = REASON if record.removals else None
+        examples = read_obsoletion_examples(items, paths, left_out=left_out)
         return Read([examples.table], examples.rejected, examples.notes)
     if len(sources) != 1:
         raise BadValue(f"{recipe.task} has one published file; {len(sources)} were given")

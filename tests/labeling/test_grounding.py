@@ -532,7 +532,7 @@ def test_the_command_line_fills_the_columns_of_what_is_published(
 ) -> None:
     corpus = build_corpus()
     made = build_ner(corpus, tmp_path, 'corpus = "posts"')
-    documents = corpus.read_run("posts")["documents"]
+    documents = corpus.read_run("posts")["scrub"]
     assert made["examples"].manifest.inputs == {"documents": documents.manifest.id}
     texts = texts_of(documents)
     num_placed = 0
