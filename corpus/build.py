@@ -7,7 +7,7 @@ were seen before returns the artifact that is there. Read the stage's own module
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -18,12 +18,15 @@ from corpus.dump import DumpTable, build_dump, find_tables, missing_tables
 from corpus.engine import Engine, LocalEngine
 from corpus.errors import BadValue
 from corpus.ingest import build_rows
+from corpus.inspection import read_corpus
 from corpus.leakage import build_leakage
 from corpus.manifest import Json, Manifest
 from corpus.posts import build_posts
 from corpus.progress import Reporter
 from corpus.recipe import Recipe
-from corpus.release import build_release
+from corpus.release import build_release, list_held_out
+from corpus.removals import drop_held_out, read_record
+from corpus.scrub import build_scrub
 from corpus.shards import build_shards
 from corpus.splits import build_splits
 from corpus.statistics import build_statistics
@@ -35,6 +38,7 @@ STAGES = (
     "rows",
     "posts",
     "documents",
+    "scrub",
     "dedup",
     "splits",
     "dataset",
@@ -51,13 +55,22 @@ DISK_BYTES_PER_XML_BYTE = 1.7
 
 
 def build_corpus(
-    recipe: Recipe, dumps: Sequence[str], *, store: Store, engine: Engine, reporter: Reporter
+    recipe: Recipe,
+    dumps: Sequence[str],
+    *,
+    after: str | None = None,
+    tokenizer: Path | None = None,
+    store: Store,
+    engine: Engine,
+    reporter: Reporter,
 ) -> dict[str, Artifact]:
     """Build a corpus and name the run after the recipe's card.
 
     Args:
         recipe: what to build.
         dumps: folders, `.7z` archives, or `SITE=PATH`.
+        after: the build of the version before; what is in its test split is held out.
+        tokenizer: a model to keep, as that of an earlier build; None: one is trained.
         store: where artifacts lie; locked while this runs.
         engine: where tasks run; the result does not depend on it.
         reporter: what the person at the terminal sees.
@@ -72,11 +85,24 @@ def build_corpus(
     for note in missing_tables(tables):
         reporter.say(f"note: {note}")
     with store.lock():
+        recipe = _follow(recipe, store, after)
         _check_name(store, recipe.card.name)
-        artifacts = run_line(recipe, tables, store, engine, reporter)
+        artifacts = run_line(recipe, tables, store, engine, reporter, tokenizer=tokenizer)
         store.write_run(recipe.card.name, artifacts)
         store.sweep()
     return artifacts
+
+
+def _follow(recipe: Recipe, store: Store, after: str | None) -> Recipe:
+    """Return a recipe that holds out, too, what a build has in its test split."""
+    if after is None:
+        return recipe
+    before = read_corpus(store, after)
+    # What that one held out itself may come back, and is no more to be learnt from.
+    long_held_out = before["release"].manifest.recipe["splits"]["hold_out"]
+    held_out = sorted({*recipe.splits.hold_out, *long_held_out, *list_held_out(before["dataset"])})
+    splits = recipe.splits.model_copy(update={"hold_out": held_out})
+    return recipe.model_copy(update={"splits": splits})
 
 
 def _check_name(store: Store, name: str) -> None:
@@ -91,36 +117,65 @@ def run_line(
     store: Store,
     engine: Engine,
     reporter: Reporter,
+    *,
+    earlier: Mapping[str, Artifact] | None = None,
+    tokenizer: Path | None = None,
 ) -> dict[str, Artifact]:
-    """Call every stage, in order; return the artifact of each."""
+    """Call every stage, in order; return the artifact of each.
+
+    Of an `earlier` build its dump and rows are read, not the tables (`ingest.build_rows`); a given
+    `tokenizer` is kept, not trained.
+    """
     at = (store, engine, reporter)
-    dump = build_dump(tables, *at)
-    rows = build_rows(dump, tables, *at)
+    recipe = drop_held_out(recipe, read_record(store.folder))
+    dump = earlier["dump"] if earlier else build_dump(tables, *at)
+    rows = build_rows(dump, tables, *at, earlier=earlier["rows"] if earlier else None)
     posts = build_posts(rows, recipe.posts, *at)
     documents = build_documents(posts, recipe.documents, *at)
-    # Stage 5, scrub, goes between: documents in, documents out.
-    dedup = build_dedup(documents, recipe.dedup, *at)
-    splits = build_splits(documents, dedup, posts, recipe, *at)
-    dataset = build_dataset(documents, dedup, splits, recipe.splits, *at)
+    scrub = build_scrub(documents, recipe.scrub, *at)
+    dedup = build_dedup(scrub, recipe.dedup, *at)
+    splits = build_splits(scrub, dedup, posts, recipe, *at)
+    dataset = build_dataset(scrub, dedup, splits, recipe.splits, *at)
     leakage = build_leakage(dataset, posts, recipe, *at)
-    tokenizer = build_tokenizer(dataset, recipe.tokenizer, *at)
-    shards = build_shards(dataset, tokenizer, recipe.shards, *at)
-    made = [dump, rows, posts, documents, dedup, splits, dataset, leakage, tokenizer, shards]
+    vocabulary = build_tokenizer(dataset, recipe.tokenizer, *at, kept=tokenizer)
+    shards = build_shards(dataset, vocabulary, recipe.shards, *at)
+    made = [
+        dump,
+        rows,
+        posts,
+        documents,
+        scrub,
+        dedup,
+        splits,
+        dataset,
+        leakage,
+        vocabulary,
+        shards,
+    ]
     statistics = build_statistics(dict(zip(STAGES, made, strict=False)), *at)
     release = build_release(dataset, leakage, statistics, recipe, *at)
     return dict(zip(STAGES, [*made, statistics, release], strict=True))
 
 
-def plan_build(recipe: Recipe, dumps: Sequence[str], *, store: Store) -> Json:
+def plan_build(
+    recipe: Recipe,
+    dumps: Sequence[str],
+    *,
+    after: str | None = None,
+    tokenizer: Path | None = None,
+    store: Store,
+) -> Json:
     """Return what `build_corpus` would read, run and need, without running it.
 
     Stages after the first that would run are `would run`, too: what they read is not known yet.
     """
     tables = find_tables(dumps)
+    recipe = _follow(recipe, store, after)
     states = dict.fromkeys(STAGES, "would run")
     planning = _Planning(store.folder, states)
     with suppress(_WouldRun):
-        run_line(recipe, tables, planning, LocalEngine(), Reporter(quiet=True))
+        at = (planning, LocalEngine(), Reporter(quiet=True))
+        run_line(recipe, tables, *at, tokenizer=tokenizer)
     num_bytes = sum(table.num_bytes for table in tables)
     there = next(path for path in [store.folder, *store.folder.absolute().parents] if path.exists())
     return {

@@ -6,12 +6,25 @@ What a command needs is imported when it runs: `sobert --help` takes a tenth of 
 from __future__ import annotations
 
 import json
+import textwrap
 from pathlib import Path
 from typing import Any
 
 import click
 
-from corpus.options import JSON, NAME, QUIET, STORE, WORKERS
+from corpus.options import (
+    ADDRESS,
+    ENGINE,
+    JSON,
+    NAME,
+    PLAN_PUBLICATION,
+    PRIVATE,
+    QUIET,
+    REPO,
+    STORE,
+    WORKERS,
+    EngineKind,
+)
 
 
 @click.group()
@@ -42,7 +55,19 @@ def demo_dump(folder: Path, paper: bool) -> None:
     help="A folder of XML tables, a .7z, or a folder of such. May be given several times.",
 )
 @STORE
+@click.option(
+    "--after",
+    metavar="NAME",
+    help="The version before: no thread of its test split comes into train.",
+)
+@click.option(
+    "--tokenizer",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Keep this tokenizer.model, as of an earlier build; else one is trained.",
+)
 @WORKERS
+@ENGINE
+@ADDRESS
 @click.option("--dry-run", is_flag=True, help="Say what would run and what it needs; run nothing.")
 @QUIET
 @JSON
@@ -50,7 +75,11 @@ def build(
     recipe: Path,
     dumps: tuple[str, ...],
     store: Path,
+    after: str | None,
+    tokenizer: Path | None,
     workers: int,
+    engine_kind: EngineKind,
+    address: str | None,
     dry_run: bool,
     quiet: bool,
     as_json: bool,
@@ -61,7 +90,7 @@ def build(
     stopped is simply run again.
     """
     from corpus.build import build_corpus, plan_build
-    from corpus.engine import LocalEngine
+    from corpus.engine import open_engine
     from corpus.inspection import show_run
     from corpus.progress import Reporter
     from corpus.recipe import load_recipe
@@ -69,11 +98,21 @@ def build(
 
     loaded, opened, reporter = load_recipe(recipe), Store(store), Reporter(quiet=quiet)
     if dry_run:
-        plan = plan_build(loaded, dumps, store=opened)
+        plan = plan_build(loaded, dumps, after=after, tokenizer=tokenizer, store=opened)
         click.echo(json.dumps(plan, indent=2) if as_json else _render_plan(plan))
         return
-    with LocalEngine(workers) as engine:
-        artifacts = build_corpus(loaded, dumps, store=opened, engine=engine, reporter=reporter)
+    with open_engine(
+        engine_kind, workers=workers, address=address, store=store, reporter=reporter
+    ) as engine:
+        artifacts = build_corpus(
+            loaded,
+            dumps,
+            after=after,
+            tokenizer=tokenizer,
+            store=opened,
+            engine=engine,
+            reporter=reporter,
+        )
     name = loaded.card.name
     if as_json:
         click.echo(json.dumps(show_run(opened, name), indent=2))
@@ -123,15 +162,24 @@ def sample(name: str, store: Path, num_documents: int, seed: int, as_json: bool)
 @corpus.command()
 @click.argument("old")
 @click.argument("new")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="A CSV of every document that differs: how, why, and in which split.",
+)
 @STORE
 @JSON
-def diff(old: str, new: str, store: Path, as_json: bool) -> None:
-    """Compare builds OLD and NEW: stages, recipe keys, documents."""
-    from corpus.inspection import diff_runs
+def diff(old: str, new: str, out: Path | None, store: Path, as_json: bool) -> None:
+    """Compare builds OLD and NEW: stages, recipe keys, documents; exit 3 if test became train."""
+    from corpus.difference import write_differences
+    from corpus.inspection import check_moves, diff_runs
     from corpus.store import Store
 
-    found = diff_runs(Store(store), old, new)
+    found, table = diff_runs(Store(store), old, new)
+    if out:
+        write_differences(table, out)
     click.echo(json.dumps(found, indent=2) if as_json else _render_diff(found))
+    check_moves(old, new, table)
 
 
 @corpus.command()
@@ -172,6 +220,126 @@ def report(name: str, store: Path, out: Path | None) -> None:
     path = out or Path(f"{name}-report.html")
     path.write_text(page, "utf-8")
     click.echo(path)
+
+
+@corpus.command()
+@click.option("--post", "posts", multiple=True, metavar="SITE/ID", help="A post; repeatable.")
+@click.option("--comment", "comments", multiple=True, metavar="SITE/ID", help="A comment.")
+@click.option("--user", "users", multiple=True, metavar="SITE/ID", help="All that somebody wrote.")
+@click.option(
+    "--file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="A list: `post SITE/ID`, or with comment or user, a line; # for a remark.",
+)
+@click.option("--reason", required=True, help="Why; it is kept in the record.")
+@click.option("--date", help="Of the request, as 2026-01-31; today else.")
+@STORE
+@WORKERS
+@click.option("--dry-run", is_flag=True, help="Say what would go; write nothing.")
+@QUIET
+@JSON
+def remove(
+    posts: tuple[str, ...],
+    comments: tuple[str, ...],
+    users: tuple[str, ...],
+    file: Path | None,
+    reason: str,
+    date: str | None,
+    store: Path,
+    workers: int,
+    dry_run: bool,
+    quiet: bool,
+    as_json: bool,
+) -> None:
+    """Take posts, comments or people out of everything in a store, and prove it, or exit 3.
+
+    Every corpus and benchmark is built again without them, with the vocabulary that it has; only
+    shards that held them change. Artifacts that no named build uses are deleted. Later builds of
+    this store leave them out, too.
+
+    Not reached: the dump files, exports and backups, models that were trained, and what is
+    published: publish a new version and delete the old one there.
+    """
+    from datetime import UTC, datetime
+
+    from corpus.engine import LocalEngine
+    from corpus.progress import Reporter
+    from corpus.store import Store
+    from corpus.takedown import remove as take_down
+
+    # The one crossing: corpus does not know benchmarks, but this command must reach them.
+    from labeling.takedown import rebuild_benchmarks
+
+    with LocalEngine(workers) as engine:
+        found = take_down(
+            posts=posts,
+            comments=comments,
+            users=users,
+            file=file,
+            reason=reason,
+            date=date or datetime.now(UTC).date().isoformat(),
+            dry_run=dry_run,
+            store=Store(store),
+            engine=engine,
+            reporter=Reporter(quiet=quiet),
+            derive=rebuild_benchmarks,
+        )
+    click.echo(json.dumps(found, indent=2) if as_json else _render_removal(found))
+
+
+def _render_removal(found: dict[str, Any]) -> str:
+    lines = [f"asked    {len(found['asked'])}, and {len(found['along'])} that go along"]
+    then = "it is recorded" if "proof" in found else "it would be recorded"
+    lines += [f"note: {name} is in no build; {then}" for name in found["not_found"]]
+    for name, one in found["corpora"].items():
+        counts = [
+            f"{num:,} {table} {reason}"
+            for table, reasons in one["rows"].items()
+            for reason, num in reasons.items()
+            if num
+        ]
+        lines.append(f"{name}: {', '.join(counts) or 'no row'}")
+        if "shards" in one:
+            lines.append(f"{name}: {one['shards_as_before']} of {one['shards']} shards as before")
+        else:
+            lines.append(f"{name}: {one['documents']} documents, {one['partitions']} partitions")
+    if "proof" not in found:
+        return "\n".join([*lines, "nothing was written"])
+    lines += [f"note: {note}" for note in found["notes"]]
+    proof = found["proof"]
+    lines += [f"note: not searched, as it cannot be read: {name}" for name in proof["unread"]]
+    lines.append(f"deleted  {found['deleted']} artifacts that no build uses")
+    lines.append(
+        f"searched {proof['files']:,} files, {proof['texts']:,} texts, {proof['bytes']:,} bytes"
+    )
+    hits = ", ".join(f"{num} by {kind}" for kind, num in proof["hits"].items())
+    return "\n".join([*lines, f"hits     {hits}"])
+
+
+@corpus.command()
+@NAME
+@REPO
+@PRIVATE
+@PLAN_PUBLICATION
+@STORE
+@QUIET
+@JSON
+def publish(
+    name: str, repo: str, private: bool, dry_run: bool, store: Path, quiet: bool, as_json: bool
+) -> None:
+    """Publish build NAME on the Hugging Face Hub, as the version that its recipe says.
+
+    Everything is read back from a staging branch before the tag is made; a version that is there
+    is left as it is, and one that was stopped is gone on with.
+    """
+    from corpus.progress import Reporter
+    from corpus.publishing import publish_build, render_published
+    from corpus.store import Store
+
+    found = publish_build(
+        Store(store), name, repo, private=private, dry_run=dry_run, reporter=Reporter(quiet=quiet)
+    )
+    click.echo(json.dumps(found, indent=2) if as_json else render_published(found, repo))
 
 
 def _render_plan(plan: dict[str, Any]) -> str:
@@ -222,6 +390,10 @@ def _render_document(row: dict[str, Any]) -> str:
 
 def _render_diff(found: dict[str, Any]) -> str:
     lines = [f"{stage:<11} {state}" for stage, state in found["stages"].items()]
-    lines += [f"recipe {one['key']}: {one['old']} -> {one['new']}" for one in found["recipe"]]
+    for one in found["recipe"]:
+        old, new = (textwrap.shorten(str(one[side]), 60) for side in ("old", "new"))
+        lines.append(f"recipe {one['key']}: {old} -> {new}")
     lines += [f"documents {what:<20} {count:>10,}" for what, count in found["documents"].items()]
+    lines += [f"moved {what:<24} {count:>10,}" for what, count in found["moved"].items()]
+    lines += [f"{one['change']} {one['documents']:,}: {one['why']}" for one in found["why"]]
     return "\n".join(lines)

@@ -175,8 +175,12 @@ def _key(partition: Partition) -> str:
     authors = pc.unique(user_ids)
     names = pa.table({"id": authors, "name": look_up(pa.chunked_array([authors]), rows.users)})
     tables = [rows.posts, rows.comments, rows.links, rows.history, names]
-    digests = [None if table is None else digest_table(table) for table in tables]
-    return digest_json({"rows": digests, "recipe": partition.recipe.model_dump(mode="json")})
+    content = {
+        "site": partition.site,
+        "rows": [None if table is None else digest_table(table) for table in tables],
+        "recipe": partition.recipe.model_dump(mode="json"),
+    }
+    return digest_json(content)
 
 
 def _make_documents(folder: Path, partition: Partition) -> Outcome:

@@ -34,8 +34,10 @@ def write_json(path: Path, content: Any) -> None:
     sync(path.parent)
 
 
-def link(source: Path, path: Path) -> None:
-    """Give a file a second name, or copy it where there are no hard links; `path` is replaced.
+def link(source: Path, path: Path) -> bool:
+    """Give a file a second name, and return True; or copy it, and return False.
+
+    What is at `path` is replaced.
 
     Raises:
         OSError: the file is not there, or there is no room for a copy.
@@ -43,6 +45,8 @@ def link(source: Path, path: Path) -> None:
     path.unlink(missing_ok=True)
     try:
         os.link(source, path)
-    except OSError:  # not every file system has them, nor for any number of names
+    except OSError:  # not every file system has hard links
         shutil.copyfile(source, path)
         sync(path)
+        return False
+    return True

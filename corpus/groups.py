@@ -116,6 +116,30 @@ def find_held_out(threads: Threads, hold_out: Iterable[str]) -> Array:
     return found[found >= 0]
 
 
+def threads_held_out(hold_out: Iterable[str], posts: Artifact) -> list[str]:
+    """Return the threads of what is held out, sorted: a post may be of another thread by now.
+
+    Args:
+        hold_out: threads and posts, as `<site>/<id>`; a thread has the id of its question.
+        posts: the dump. What is not there stays as it is.
+    """
+    ids_by_site: dict[str, set[int]] = {}
+    for entry in hold_out:
+        site, number = entry.split("/")
+        ids_by_site.setdefault(site, set()).add(int(number))
+    found = set()
+    for site, numbers in ids_by_site.items():
+        ids = np.array(sorted(numbers), "i8")
+        if posts.path(f"threads/{site}.npy").is_file():
+            index = load_threads(posts.folder, site)
+            threads = thread_of(ids, index)
+            # Where a question was merged, answers of it may still be a thread of its id.
+            still = ids[np.isin(ids, index[1])]
+            ids = np.concatenate([np.where(threads < 0, ids, threads), still])
+        found |= {f"{site}/{number}" for number in ids.tolist()}
+    return sorted(found)
+
+
 def link_pairs(sites: Sequence[str], posts: Artifact) -> Array:
     """Return the keys of the threads that duplicate links join, int64, shape (m, 2)."""
     return np.concatenate([np.empty((0, 2), "i8"), *(_links_of(sites, s, posts) for s in sites)])

@@ -50,13 +50,14 @@ from corpus.contamination import (
 from corpus.documents import body_texts
 from corpus.engine import Engine
 from corpus.errors import IntegrityError, LeakageFound
+from corpus.groups import threads_held_out
 from corpus.manifest import Json, Outcome
 from corpus.progress import Reporter
 from corpus.recipe import Recipe
 from corpus.store import Artifact, Store, Work
 from corpus.tables import describe_file, read_table, write_table
 
-VERSION = 1
+VERSION = 2
 # Not the seed of the splits stage: what is one hash there for two texts is two here.
 SEED = 7_919
 # Documents planted of the first shard of each evaluation split.
@@ -85,7 +86,7 @@ def build_leakage(
             check_threads(present),
             check_links(present, posts),
             check_clusters(dataset),
-            check_held_out(present, recipe.splits.hold_out),
+            check_held_out(present, threads_held_out(recipe.splits.hold_out, posts)),
             check_times(dataset, recipe.splits.cuts),
             *_check_texts(work, dataset, recipe),
         ]

@@ -5,6 +5,7 @@
     statistics.json            the numbers of both
     proof.json                 what the leakage proof compared and found
     recipe.json                the recipe
+    hold_out.txt               the threads and posts of test: what the next version must hold out
     data/<split>-….parquet     the dataset's own files, by hard link
 
 `datasets.load_dataset` loads the folder as it is, and compares the card's numbers with the files.
@@ -12,22 +13,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
+
+import pyarrow.compute as pc
 
 from corpus.datacard import render_card
 from corpus.durable import link, write_json
 from corpus.engine import Engine
 from corpus.errors import IntegrityError
-from corpus.manifest import FileEntry, Json, Outcome
+from corpus.manifest import FileEntry, Json, Outcome, digest_file
 from corpus.progress import Reporter
 from corpus.recipe import SPLITS, Recipe
 from corpus.report import render_report
 from corpus.statistics import STATISTICS, load_statistics
 from corpus.store import Artifact, Store, Work
-from corpus.tables import describe_file
+from corpus.tables import describe_file, read_table
 
-VERSION = 1
+VERSION = 3
 PROOF = "proof.json"
+HOLD_OUT = "hold_out.txt"
 
 
 def build_release(
@@ -47,9 +52,11 @@ def build_release(
         (folder / "README.md").write_text(render_card(recipe, numbers, parquet), "utf-8")
         (folder / "report.html").write_text(render_report(recipe, numbers, parquet), "utf-8")
         write_json(folder / "recipe.json", recipe.model_dump(mode="json"))
+        lines = "".join(f"{name}\n" for name in list_held_out(dataset))
+        (folder / HOLD_OUT).write_text(lines, "utf-8")
         pages = [
             describe_file(folder / name, name)
-            for name in ("README.md", "report.html", "recipe.json")
+            for name in ("README.md", "report.html", "recipe.json", HOLD_OUT)
         ]
         linked = [
             link_file(folder, artifact, entry)
@@ -75,14 +82,34 @@ def sum_files(dataset: Artifact) -> Json:
     }
 
 
+def list_threads_of(dataset: Artifact, splits: Iterable[str]) -> list[str]:
+    """Return the threads of some splits, as `<site>/<thread id>`, sorted."""
+    threads = set()
+    for split in splits:
+        for entry in dataset.files(f"data/{split}-"):
+            rows = read_table(dataset.path(entry.name), ["site", "thread_id"])
+            ids = rows["thread_id"].cast("string")
+            threads |= set(pc.binary_join_element_wise(rows["site"], ids, "/").to_pylist())
+    return sorted(threads)
+
+
+def list_held_out(dataset: Artifact) -> list[str]:
+    """Return what the next version must hold out, sorted: the threads of test, and its posts.
+
+    A post may move to another thread, as where questions are merged.
+    """
+    names = set(list_threads_of(dataset, ["test"]))
+    for entry in dataset.files("data/test-"):
+        names |= set(read_table(dataset.path(entry.name), ["doc_id"])["doc_id"].to_pylist())
+    return sorted(names)
+
+
 def link_file(folder: Path, artifact: Artifact, entry: FileEntry) -> FileEntry:
     """Give a file of an artifact a second name here, or copy it where that cannot be."""
-    path = folder / entry.name
+    source, path = artifact.path(entry.name), folder / entry.name
     path.parent.mkdir(exist_ok=True)
-    link(artifact.path(entry.name), path)
-    if path.stat().st_size != entry.num_bytes:
+    if not link(source, path) and digest_file(path) != entry.sha256:
         raise IntegrityError(
-            f"{artifact.path(entry.name)} was changed since it was built; delete its folder and "
-            "build again"
+            f"{source} was changed since it was built; delete its folder and build again"
         )
     return entry

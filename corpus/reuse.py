@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from corpus.durable import link, write_json
+from corpus.durable import TEMPORARY, link
 from corpus.manifest import (
     FileEntry,
     Outcome,
@@ -53,9 +53,17 @@ class Reuse(NamedTuple):
         return replace(outcome, files=tuple(files))
 
     def keep(self, key: str, task: str, outcome: Outcome) -> None:
-        """Record what a task has made."""
+        """Record what a task has made.
+
+        Not synced to the disk, which would cost more than most tasks of a small build: a record
+        that was lost or torn is no record.
+        """
         content = {"artifact": self.artifact, "task": task, "outcome": outcome_to_json(outcome)}
-        write_json(self._path(key), content)
+        path = self._path(key)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(path.name + TEMPORARY)
+        temporary.write_text(json.dumps(content), "utf-8")
+        temporary.replace(path)
 
     def _path(self, key: str) -> Path:
         digest = digest_json({"key": key, "version": self.version})
@@ -69,7 +77,9 @@ def remove_links(folder: Path, files: Iterable[FileEntry]) -> None:
 
 
 def sweep_reuse(store: Path) -> None:
-    """Remove the records whose artifact is gone."""
+    """Remove the records whose artifact is gone, and what was half written."""
+    for leftover in sorted(store.glob(f"{REUSE}/*/*{TEMPORARY}")):
+        leftover.unlink()
     for record in sorted(store.glob(f"{REUSE}/*/*.json")):
         try:
             is_there = (store / json.loads(record.read_bytes())["artifact"]).is_dir()

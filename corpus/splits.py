@@ -44,6 +44,7 @@ from corpus.groups import (
     keys_of_rows,
     link_pairs,
     make_keys,
+    threads_held_out,
 )
 from corpus.lookup import Array, find_places, sort_distinct
 from corpus.manifest import Flow, Outcome, merge_outcomes
@@ -52,7 +53,7 @@ from corpus.recipe import SPLITS, CutsSection, Recipe, SplitsSection
 from corpus.store import Artifact, Store, Task, Work
 from corpus.tables import read_table, write_table
 
-VERSION = 1
+VERSION = 2
 SPLIT_SCHEMA = pa.schema(
     [
         ("post_id", pa.int64()),
@@ -94,11 +95,13 @@ def build_splits(
     reporter: Reporter,
 ) -> Artifact:
     """Give every kept document a split, whole leakage groups at a time."""
+    held_out = threads_held_out(recipe.splits.hold_out, posts)
 
     def make(work: Work) -> Outcome:
         names = [entry.name.removeprefix("documents/") for entry in documents.files("documents/")]
         paths = {name: documents.path(f"documents/{name}") for name in names}
-        dealing, figures = _deal_threads(work.folder, paths, dedup, posts, recipe.splits)
+        asked = recipe.splits.model_copy(update={"hold_out": held_out})
+        dealing, figures = _deal_threads(work.folder, paths, dedup, posts, asked)
         payloads = [(name, path, dealing) for name, path in paths.items()]
         work.map(_deal_partition, [Task(f"deal-{p[0]}", p) for p in payloads])
 
@@ -121,10 +124,7 @@ def build_splits(
         "splits": recipe.splits.model_dump(mode="json"),
     }
     artifact = store.build("splits", VERSION, section, inputs, make, engine, reporter)
-    asked, found = (
-        len(recipe.splits.hold_out),
-        artifact.manifest.outcome.figures["held_out_threads"],
-    )
+    asked, found = len(held_out), artifact.manifest.outcome.figures["held_out_threads"]
     if found < asked:
         reporter.say(
             f"note: of {asked:,} threads to hold out {asked - found:,} are not in the corpus; its "

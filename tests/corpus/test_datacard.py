@@ -318,6 +318,7 @@ def test_a_date_split_is_told_as_one(demo_build: Any, numbers: Json, parquet: Js
 def test_the_release_is_complete_and_intact(release: Artifact, demo_build: Any) -> None:
     names = {path.name for path in release.folder.iterdir()}
     pages = {"README.md", "report.html", "statistics.json", "proof.json", "recipe.json"}
+    pages.add("hold_out.txt")
     assert names == pages | {"data", "manifest.json", "provenance.json"}
     verify_artifact(release)
     kept = json.loads(release.path("recipe.json").read_bytes())

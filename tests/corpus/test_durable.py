@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from corpus.durable import sync, write_json
+from corpus.durable import link, sync, write_json
 
 
 def test_json_is_written_for_people(tmp_path: Path) -> None:
@@ -52,3 +52,24 @@ def test_bytes_are_on_disk_before_they_get_their_name_and_the_name_after(
 def test_what_is_not_there_cannot_be_synced(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         sync(tmp_path / "none")
+
+
+def test_a_link_is_a_second_name_of_the_file_and_replaces_what_was_there(tmp_path: Path) -> None:
+    source, path = tmp_path / "source", tmp_path / "path"
+    source.write_text("new")
+    path.write_text("old")
+    assert link(source, path)
+    assert path.samefile(source)
+
+
+def test_without_hard_links_a_file_is_copied(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError("this file system has no hard links")
+
+    monkeypatch.setattr(os, "link", refuse)
+    (tmp_path / "source").write_text("new")
+    assert not link(tmp_path / "source", tmp_path / "path")
+    assert (tmp_path / "path").read_text() == "new"
+    assert not (tmp_path / "path").samefile(tmp_path / "source")

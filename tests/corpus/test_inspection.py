@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from corpus.build import build_corpus
 from corpus.demo import demo_counts
-from corpus.engine import LocalEngine
 from corpus.errors import BadValue, IntegrityError, LeakageFound, StoreError
 from corpus.inspection import (
-    COMPARED_COLUMNS,
-    diff_runs,
     release_report,
     sample_documents,
     show_run,
@@ -95,84 +90,6 @@ def test_a_sample_of_nothing_or_without_a_seed_is_refused(
 ) -> None:
     with pytest.raises(BadValue, match="must be at least"):
         sample_documents(demo_build.store, "demo", **arguments)
-
-
-# Diff ----------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def two_builds(demo_build: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
-    """The demo build, and one of a later dump with another salt."""
-    folder = tmp_path_factory.mktemp("two-builds")
-    shutil.copytree(demo_build.store.folder, folder / "store")
-    shutil.copytree(demo_build.dump, folder / "dump")
-    path = folder / "dump" / "gardens.example.org" / "Posts.xml"
-    lines = path.read_bytes().split(b"\r\n")
-    (removed,) = (line for line in lines if line.startswith(b'  <row Id="22" '))
-    added = removed.replace(b'Id="22"', b'Id="23"').replace(b"A bucket of gravel", b"Sand")
-    xml = b"\r\n".join(added if line == removed else line for line in lines)
-    xml = xml.replace(b"twelve raised beds", b"thirteen raised beds").replace(
-        b'Score="34"', b'Score="35"'
-    )
-    path.write_bytes(xml)
-    recipe = demo_build.recipe.model_copy(
-        update={
-            "card": demo_build.recipe.card.model_copy(update={"name": "later"}),
-            "splits": demo_build.recipe.splits.model_copy(update={"salt": "pepper"}),
-        }
-    )
-    store = Store(folder / "store")
-    at = {"store": store, "engine": LocalEngine(), "reporter": Reporter(quiet=True)}
-    build_corpus(recipe, [str(folder / "dump")], **at)
-    yield store
-
-
-def test_a_diff_counts_what_reading_all_documents_counts(two_builds: Store) -> None:
-    before, after = (read_dataset(two_builds, name) for name in ("demo", "later"))
-    expected = Counter(
-        added=len(after.keys() - before.keys()), removed=len(before.keys() - after.keys()), same=0
-    )
-    for doc_id in before.keys() & after.keys():
-        one, other = before[doc_id], after[doc_id]
-        changes = [
-            f"changed_{key}" for key in ("text", *COMPARED_COLUMNS) if one[key] != other[key]
-        ]
-        if one["split"] != other["split"]:
-            changes.append(f"moved_{one['split']}_to_{other['split']}")
-        expected.update([*changes, "changed"] if changes else ["same"])
-    found = diff_runs(two_builds, "demo", "later")["documents"]
-    assert found == expected
-    assert found["added"] == found["removed"] == 1
-    assert (found["changed_text"], found["changed_score"]) == (1, 1)
-    assert any(name.startswith("moved_") for name in found)
-    assert found["added"] + found["same"] + found["changed"] == len(after)
-
-
-def test_a_diff_names_the_recipe_keys_that_differ(two_builds: Store) -> None:
-    found = diff_runs(two_builds, "demo", "later")
-    assert found["recipe"] == [
-        {"key": "card.name", "old": "demo", "new": "later"},
-        {"key": "splits.salt", "old": "sobert", "new": "pepper"},
-    ]
-    assert found["stages"]["dump"] == found["stages"]["dataset"] == "differs"
-
-
-def test_a_diff_the_other_way_round_swaps_added_and_removed(two_builds: Store) -> None:
-    forth, back = (
-        diff_runs(two_builds, *names)["documents"]
-        for names in (("demo", "later"), ("later", "demo"))
-    )
-    for name in ("same", "changed", "changed_text"):
-        assert forth[name] == back[name]
-    assert (forth["added"], forth["removed"]) == (back["removed"], back["added"])
-
-
-def test_a_build_does_not_differ_from_itself(demo_build: Any) -> None:
-    found = diff_runs(demo_build.store, "demo", "demo")
-    num_documents = len(read_dataset(demo_build.store, "demo"))
-    assert found["documents"] == {"added": 0, "removed": 0, "same": num_documents}
-    assert found["recipe"] == []
-    assert set(found["stages"].values()) == {"same"}
 
 
 # Verify --------------------------------------------------------------------------------------

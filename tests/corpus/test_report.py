@@ -280,10 +280,11 @@ def test_the_same_statistics_give_the_same_bytes_in_another_process(
 ) -> None:
     code = (
         "import hashlib, json, sys\n"
-        "from corpus.recipe import parse_recipe\n"
+        "from corpus.recipe import Recipe\n"
         "from corpus.report import render_report\n"
         "recipe, numbers, parquet = json.load(sys.stdin)\n"
-        "page = render_report(parse_recipe(recipe), numbers, parquet)\n"
+        "recipe = Recipe.model_validate_json(json.dumps(recipe))\n"
+        "page = render_report(recipe, numbers, parquet)\n"
         "print(hashlib.sha256(page.encode()).hexdigest())\n"
     )
     (tmp_path / "matplotlibrc").write_text("font.size: 30\naxes.facecolor: red\n")

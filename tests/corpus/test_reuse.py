@@ -191,6 +191,17 @@ def test_views_are_in_no_document(
     assert len(shared(before["documents"], after["documents"])) == 3
 
 
+def test_a_site_under_another_name_is_laid_out_anew(
+    run_stages: Callable[..., dict[str, Artifact]],
+    write_dump: Callable[..., str],
+    tmp_path: Path,
+) -> None:
+    for site in SITES:
+        made = run_stages(tmp_path / "store", write_dump(site, Posts=[{"Id": 3}]))["documents"]
+        [entry] = made.files("documents/")
+        assert read_table(made.path(entry.name))["doc_id"].to_pylist() == [f"{site}/3"]
+
+
 def test_another_recipe_lays_out_every_partition(
     run_stages: Callable[..., dict[str, Artifact]],
     write_dump: Callable[..., str],

@@ -221,6 +221,19 @@ def test_hold_out_forces_the_whole_group_into_test(split: Split) -> None:
     assert {doc_id: row["split"] for doc_id, row in by_date.items()} == splits
 
 
+def test_a_post_that_is_held_out_holds_out_the_thread_that_it_is_of_now(split: Split) -> None:
+    rows = [
+        {"post_id": 1, "text": own_text(1)},
+        {"post_id": 2, "text": own_text(2), "thread_id": 1},
+        {"post_id": 3, "text": own_text(3), "thread_id": 2},
+        {"post_id": 4, "text": own_text(4)},
+    ]
+    all_train = {"train": 1.0, "validation": 0.0, "test": 0.0}
+    found = split(rows, splits={"fractions": all_train, "hold_out": ["x.org/2"]})
+    splits = {doc_id: row["split"] for doc_id, row in found.items()}
+    assert splits == dict.fromkeys(["x.org/1", "x.org/2", "x.org/3"], "test") | {"x.org/4": "train"}
+
+
 def test_threads_held_out_that_are_not_in_the_dump_are_not_counted(
     build: Callable[..., Artifact],
 ) -> None:
