@@ -188,6 +188,7 @@ def _free_ports(count: int) -> list[str]:
     return ports
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", WAYS, ids=lambda way: f"{way.family}-{way.how}-tp{way[2]}")
 def test_two_processes_train_as_one(way: Way, of_two: dict[Any, Any]) -> None:
     both, alone = Outcome(*of_two[tuple(way)]), run_alone(way)
@@ -203,6 +204,7 @@ def test_two_processes_train_as_one(way: Way, of_two: dict[Any, Any]) -> None:
         assert not torch.equal(weight, alone.first_weights[name]), name
 
 
+@pytest.mark.slow
 def test_a_shared_vocabulary_gives_the_losses_and_guesses_of_a_whole_one(
     of_two: dict[Any, Any], parallel: Parallel
 ) -> None:
@@ -213,6 +215,7 @@ def test_a_shared_vocabulary_gives_the_losses_and_guesses_of_a_whole_one(
     assert alone.guesses_M[7] == 0
 
 
+@pytest.mark.slow
 def test_dropout_of_hidden_states_is_the_same_on_all_tensor_ranks(of_two: dict[Any, Any]) -> None:
     smallest, largest = of_two["dropout"]
     assert smallest == largest
