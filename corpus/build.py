@@ -87,7 +87,7 @@ def build_corpus(
     with store.lock():
         recipe = _follow(recipe, store, after)
         _check_name(store, recipe.card.name)
-        artifacts = run_line(recipe, tables, store, engine, reporter, tokenizer=tokenizer)
+        artifacts = run_line(recipe, tables, store, engine, reporter, model=tokenizer)
         store.write_run(recipe.card.name, artifacts)
         store.sweep()
     return artifacts
@@ -119,12 +119,12 @@ def run_line(
     reporter: Reporter,
     *,
     earlier: Mapping[str, Artifact] | None = None,
-    tokenizer: Path | None = None,
+    model: Path | None = None,
 ) -> dict[str, Artifact]:
     """Call every stage, in order; return the artifact of each.
 
     Of an `earlier` build its dump and rows are read, not the tables (`ingest.build_rows`); a given
-    `tokenizer` is kept, not trained.
+    `model` of a tokenizer is kept, none trained.
     """
     at = (store, engine, reporter)
     recipe = drop_held_out(recipe, read_record(store.folder))
@@ -137,21 +137,9 @@ def run_line(
     splits = build_splits(scrub, dedup, posts, recipe, *at)
     dataset = build_dataset(scrub, dedup, splits, recipe.splits, *at)
     leakage = build_leakage(dataset, posts, recipe, *at)
-    vocabulary = build_tokenizer(dataset, recipe.tokenizer, *at, kept=tokenizer)
-    shards = build_shards(dataset, vocabulary, recipe.shards, *at)
-    made = [
-        dump,
-        rows,
-        posts,
-        documents,
-        scrub,
-        dedup,
-        splits,
-        dataset,
-        leakage,
-        vocabulary,
-        shards,
-    ]
+    tokenizer = build_tokenizer(dataset, recipe.tokenizer, *at, kept=model)
+    shards = build_shards(dataset, tokenizer, recipe.shards, *at)
+    made = [dump, rows, posts, documents, scrub, dedup, splits, dataset, leakage, tokenizer, shards]
     statistics = build_statistics(dict(zip(STAGES, made, strict=False)), *at)
     release = build_release(dataset, leakage, statistics, recipe, *at)
     return dict(zip(STAGES, [*made, statistics, release], strict=True))
@@ -175,7 +163,7 @@ def plan_build(
     planning = _Planning(store.folder, states)
     with suppress(_WouldRun):
         at = (planning, LocalEngine(), Reporter(quiet=True))
-        run_line(recipe, tables, *at, tokenizer=tokenizer)
+        run_line(recipe, tables, *at, model=tokenizer)
     num_bytes = sum(table.num_bytes for table in tables)
     there = next(path for path in [store.folder, *store.folder.absolute().parents] if path.exists())
     return {

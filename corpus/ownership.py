@@ -32,12 +32,11 @@ from corpus.removing import (
     find_removed,
     gone_from,
     is_in,
-    iter_groups,
     iter_texts,
     judge_rows,
     render_bodies,
 )
-from corpus.tables import read_table
+from corpus.tables import iter_groups, read_table
 
 # PostHistoryTypeId of titles and bodies: first ones, edits, rollbacks.
 REVISIONS = (1, 2, 4, 5, 7, 8)

@@ -22,7 +22,7 @@ from __future__ import annotations
 import html
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -30,7 +30,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from corpus.errors import IntegrityError
 from corpus.manifest import FileEntry, Flow, Outcome, merge_outcomes
@@ -40,7 +39,7 @@ from corpus.removals import Record, read_record
 from corpus.rows import QUARANTINE_SCHEMA, SCHEMAS
 from corpus.segments import split_body
 from corpus.store import Task, Work
-from corpus.tables import TableWriter, describe_file, read_table
+from corpus.tables import TableWriter, describe_file, iter_groups, read_table
 
 TEXT_COLUMNS = ("body", "text", "title", "comment", "raw")
 REASONS = ("removed", "quotes_removed")
@@ -160,22 +159,6 @@ def render_bodies(posts: pa.Table) -> pa.Array:
     """Return the bodies of posts as documents have them."""
     bodies = (split_body(body).text if body else body for body in posts["body"].to_pylist())
     return pa.array(bodies, pa.string())
-
-
-def iter_groups(path: Path, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
-    """Iterate over the row groups of a Parquet file, page checksums verified.
-
-    Raises:
-        IntegrityError: the file is missing or damaged.
-    """
-    try:
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
-            for group in range(file.num_row_groups):
-                yield file.read_row_group(group, columns=None if columns is None else [*columns])
-    except (OSError, pa.ArrowException) as error:
-        raise IntegrityError(
-            f"{path} cannot be read ({error}); delete its artifact's folder and build again"
-        ) from error
 
 
 def is_in(values: pa.ChunkedArray, ids: Array) -> pa.ChunkedArray:

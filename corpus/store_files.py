@@ -147,10 +147,8 @@ def _read_json(path: Path, site: str | None, searcher: Searcher) -> Iterator[Par
         except ValueError:
             yield [line.decode(errors="replace")], Counter()
             continue
-        texts: list[str] = []
         hits = Counter[str]()
-        for one in _walk(value, "", site, searcher, hits):
-            texts.append(one)
+        texts = list(_walk(value, "", site, searcher, hits))
         yield texts, hits
 
 

@@ -50,13 +50,12 @@ from corpus.removing import (
     find_removed,
     gone_from,
     is_in,
-    iter_groups,
     judge_rows,
 )
 from corpus.rows import SCHEMAS
 from corpus.searcher import Sought
 from corpus.store import MANIFEST, Artifact, Store
-from corpus.tables import read_table
+from corpus.tables import iter_groups, read_table
 from corpus.tokenizer import MODEL
 
 _ARTIFACT = re.compile(r"[0-9a-f]{16}(\.building)?")
@@ -216,7 +215,7 @@ def _rebuild(run: Run, store: Store, engine: Engine, reporter: Reporter) -> Run:
         raise StoreError("a corpus of the store has no release, and so no recipe; build it again")
     recipe = Recipe.model_validate_json(json.dumps(run["release"].manifest.recipe))
     model = run["tokenizer"].path(MODEL)
-    return run_line(recipe, [], store, engine, reporter, earlier=run, tokenizer=model)
+    return run_line(recipe, [], store, engine, reporter, earlier=run, model=model)
 
 
 def _compare(before: Run, after: Run) -> Json:

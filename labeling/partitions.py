@@ -62,14 +62,6 @@ def dump_times(partitions: Sequence[Partition]) -> dict[str, datetime]:
 def _scrub_column(texts: pa.ChunkedArray) -> pa.ChunkedArray:
     values = texts.to_pylist()
     scrubbed = scrub_texts([value or "" for value in values])
-    # Most columns hold nothing to replace, and are given back as they are.
-    changed = {
-        place: after
-        for place, (before, after) in enumerate(zip(values, scrubbed, strict=True))
-        if before and before != after
-    }
-    if not changed:
-        return texts
-    for place, after in changed.items():
-        values[place] = after
-    return pa.chunked_array([pa.array(values, texts.type)])
+    # Null stays null, which is not the same as empty.
+    kept = [value and after for value, after in zip(values, scrubbed, strict=True)]
+    return pa.chunked_array([pa.array(kept, texts.type)])
